@@ -1,0 +1,54 @@
+// A block of floats on a cache-line (large ones: huge-page) boundary.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace elmo_fast {
+
+// Not initialised unless asked; moves, does not copy.
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(int64_t n, bool zeroed = false) : size_(n) {
+    if (n <= 0) return;
+    const size_t bytes = static_cast<size_t>(n) * sizeof(float);
+    // Weights of tens of megabytes are streamed at every time step: huge pages spare most of the address look-ups.
+    const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
+    void* p = nullptr;
+    if (posix_memalign(&p, alignment, (bytes + alignment - 1) / alignment * alignment) != 0) throw std::bad_alloc();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (alignment == kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+    data_ = static_cast<float*>(p);
+    if (zeroed) std::memset(data_, 0, bytes);
+  }
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~AlignedBuffer() { std::free(data_); }
+
+  float* data() { return data_; }
+  const float* data() const { return data_; }
+  int64_t size() const { return size_; }
+  int64_t bytes() const { return size_ * static_cast<int64_t>(sizeof(float)); }
+
+ private:
+  static constexpr size_t kHugePage = size_t{2} << 20;
+  float* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+}  // namespace elmo_fast

@@ -1,0 +1,65 @@
+// The bidirectional LSTM with projection over ragged batches: schedule and memory, no arithmetic of its own.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "aligned_buffer.h"
+#include "packed_matrix.h"
+#include "params.h"
+#include "thread_pool.h"
+#include "workspace.h"
+
+namespace elmo_fast {
+
+// One call. L layers, P projection_dim, C cell_size, B batch_size, T num_timesteps.
+struct BiLstmCall {
+  const float* x;          // (n_rows, input_size)
+  const int32_t* index;    // (B, T): row of x that step t of row b reads; looked at for t < lengths[b] only
+  const int64_t* lengths;  // (B), each in [0, T]
+  int64_t batch_size;
+  int64_t num_timesteps;
+  float* h;    // (L, B, 2P) initial state in, final state out; null: zeros, not returned
+  float* c;    // (L, B, 2C) likewise; null exactly when h is
+  float* out;  // (L, B, T, 2P) layer outputs, forward half first; zeros beyond a row's length
+};
+
+class BiLstm {
+ public:
+  explicit BiLstm(const BiLstmParams& params);
+
+  // Rows of length 0 keep their state. Same bits for every batch composition, padding, thread count, instruction set.
+  void run(const BiLstmCall& call, int num_threads) const;
+
+  int64_t num_layers() const { return static_cast<int64_t>(layers_[0].size()); }
+  const BiLstmParams& shape() const { return shape_; }  // sizes and clips only: its layers' pointers are null
+  int64_t bytes() const;
+
+  // The original parameters of one layer and direction (0 forward, 1 backward), bit for bit.
+  struct Weights {
+    std::vector<float> input_weight, state_weight, bias, projection;
+  };
+  Weights weights(int64_t layer, int direction) const;
+  int64_t layer_input_size(int64_t layer) const { return layer == 0 ? shape_.input_size : shape_.projection_dim; }
+
+ private:
+  struct Layer {
+    PackedMatrix input, state, projection;
+    AlignedBuffer bias;
+  };
+  struct Plan;
+  struct Scratch;
+  void run_direction(Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& scratch, int64_t layer,
+                     int direction) const;
+  void load_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
+                  int direction) const;
+  void store_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
+                   int direction) const;
+  bool directions_fit_side_by_side() const;
+
+  BiLstmParams shape_;
+  std::vector<Layer> layers_[2];
+  mutable WorkspacePool workspaces_;
+};
+
+}  // namespace elmo_fast

@@ -1,0 +1,9 @@
+// Compiled for AVX2 and FMA.
+#include "vec_avx2.h"
+
+#include "table-inl.h"
+
+extern "C" const elmo_fast::KernelTable* elmo_fast::elmo_fast_kernels_avx2() {
+  static constexpr KernelTable kTable = make_table<Avx2Vec>("avx2");
+  return &kTable;
+}

@@ -1,0 +1,9 @@
+// Compiled for AVX-512F (with AVX2 and FMA).
+#include "vec_avx512.h"
+
+#include "table-inl.h"
+
+extern "C" const elmo_fast::KernelTable* elmo_fast::elmo_fast_kernels_avx512() {
+  static constexpr KernelTable kTable = make_table<Avx512Vec>("avx512");
+  return &kTable;
+}

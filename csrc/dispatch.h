@@ -1,0 +1,25 @@
+// Which instruction set runs: detected, forced by ELMO_FAST_ISA, or chosen in process.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace elmo_fast {
+
+// Names from slowest to fastest: "generic", then "avx2", "avx512" or "neon".
+std::vector<std::string> isas_built();
+std::vector<std::string> isas_available();  // built, and both processor and operating system support them
+
+// The kernels in use. First call: ELMO_FAST_ISA, or the fastest available.
+// Throws std::invalid_argument if the variable names an unknown or unsupported set.
+const KernelTable& kernels();
+
+// The kernels of one named set, for tests. Throws std::invalid_argument as above.
+const KernelTable& kernels_of(const std::string& name);
+
+// Switches all later calls; models need no reloading. Throws std::invalid_argument and changes nothing.
+void set_isa(const std::string& name);
+
+}  // namespace elmo_fast

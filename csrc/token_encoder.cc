@@ -1,0 +1,214 @@
+#include "token_encoder.h"
+
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "dispatch.h"
+#include "thread_pool.h"
+
+namespace elmo_fast {
+namespace {
+
+std::vector<float> copy_of(const float* p, int64_t n) {
+  return p ? std::vector<float>(p, p + n) : std::vector<float>();
+}
+
+uint64_t hash_ids(const int32_t* ids, int64_t n) {
+  uint64_t h = 0x9e3779b97f4a7c15u;
+  for (int64_t i = 0; i < n; ++i) {
+    h = (h ^ static_cast<uint64_t>(static_cast<uint32_t>(ids[i]))) * 0xff51afd7ed558ccdu;
+    h ^= h >> 29;
+  }
+  return h;
+}
+
+}  // namespace
+
+TokenEncoder::TokenEncoder(const TokenEncoderParams& params)
+    : shape_(params),
+      n_filters_(params.n_filters()),
+      max_characters_(params.max_characters),
+      projection_dim_(params.projection_dim),
+      projected_(params.projection_weight != nullptr),
+      char_embedding_(copy_of(params.char_embedding, params.n_char_ids * params.embedding_dim)) {
+  for (const ConvolutionParams& c : params.convolutions) convolutions_.push_back(make_convolution(c));
+  const ColumnOrder pairs = interleaved_order(2, n_filters_);
+  for (const HighwayParams& h : params.highways)
+    highways_.push_back({PackedMatrix(h.weight, n_filters_, pairs), pack_vector(h.bias, pairs)});
+  if (projected_) {
+    const ColumnOrder plain = plain_order(projection_dim_);
+    projection_ = {PackedMatrix(params.projection_weight, n_filters_, plain),
+                   pack_vector(params.projection_bias, plain)};
+  }
+  shape_.char_embedding = shape_.projection_weight = shape_.projection_bias = nullptr;
+  for (ConvolutionParams& c : shape_.convolutions) c.weight = c.bias = nullptr;
+  for (HighwayParams& h : shape_.highways) h.weight = h.bias = nullptr;
+}
+
+// Summed in double and rounded once: the table is as exact as float32 allows, and the same on every machine.
+TokenEncoder::Convolution TokenEncoder::make_convolution(const ConvolutionParams& p) const {
+  const int64_t dim = shape_.embedding_dim;
+  const int64_t padded = round_up(p.n_filters, kUnit);
+  Convolution c{p.n_filters,
+                p.filter_width,
+                padded,
+                AlignedBuffer(p.filter_width * shape_.n_char_ids * padded, true),
+                AlignedBuffer(padded, true),
+                copy_of(p.weight, p.n_filters * dim * p.filter_width)};
+  std::memcpy(c.bias.data(), p.bias, static_cast<size_t>(p.n_filters) * sizeof(float));
+  // Weights as [k][e][filter], so that the inner loop runs along filters.
+  std::vector<double> w(static_cast<size_t>(p.filter_width * dim * p.n_filters));
+  for (int64_t f = 0; f < p.n_filters; ++f)
+    for (int64_t e = 0; e < dim; ++e)
+      for (int64_t k = 0; k < p.filter_width; ++k)
+        w[static_cast<size_t>((k * dim + e) * p.n_filters + f)] = p.weight[(f * dim + e) * p.filter_width + k];
+  std::vector<double> sum(static_cast<size_t>(p.n_filters));
+  for (int64_t k = 0; k < p.filter_width; ++k) {
+    for (int64_t id = 0; id < shape_.n_char_ids; ++id) {
+      std::fill(sum.begin(), sum.end(), 0.0);
+      for (int64_t e = 0; e < dim; ++e) {
+        const double x = char_embedding_[static_cast<size_t>(id * dim + e)];
+        const double* row = &w[static_cast<size_t>((k * dim + e) * p.n_filters)];
+        for (int64_t f = 0; f < p.n_filters; ++f) sum[static_cast<size_t>(f)] += x * row[f];
+      }
+      float* out = c.table.data() + (k * shape_.n_char_ids + id) * padded;
+      for (int64_t f = 0; f < p.n_filters; ++f) out[f] = static_cast<float>(sum[static_cast<size_t>(f)]);
+    }
+  }
+  return c;
+}
+
+DistinctTokens TokenEncoder::find_distinct(const int64_t* char_ids, int64_t n) const {
+  DistinctTokens tokens;
+  tokens.index.resize(static_cast<size_t>(n));
+  const int64_t width = max_characters_;
+  int64_t slots = 16;
+  while (slots < 2 * n) slots *= 2;
+  std::vector<int32_t> slot_of(static_cast<size_t>(slots), -1);  // open addressing: at most half full
+  std::vector<int32_t> row(static_cast<size_t>(width));
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t k = 0; k < width; ++k) {
+      const int64_t id = char_ids[i * width + k];
+      if (id < 0 || id >= shape_.n_char_ids)
+        throw std::invalid_argument("char_ids: id " + std::to_string(id) + " of token " + std::to_string(i) +
+                                    ", position " + std::to_string(k) + " is outside [0, " +
+                                    std::to_string(shape_.n_char_ids) + ")");
+      row[static_cast<size_t>(k)] = static_cast<int32_t>(id);
+    }
+    uint64_t slot = hash_ids(row.data(), width) & static_cast<uint64_t>(slots - 1);
+    const size_t row_bytes = row.size() * sizeof(int32_t);
+    int32_t found;
+    while ((found = slot_of[slot]) >= 0 &&
+           std::memcmp(&tokens.char_ids[static_cast<size_t>(found * width)], row.data(), row_bytes) != 0)
+      slot = (slot + 1) & static_cast<uint64_t>(slots - 1);
+    if (found < 0) {
+      found = slot_of[slot] = static_cast<int32_t>(tokens.size());
+      tokens.char_ids.insert(tokens.char_ids.end(), row.begin(), row.end());
+      int64_t tail = width - 1;
+      while (tail > 0 && row[static_cast<size_t>(tail - 1)] == row.back()) --tail;
+      tokens.tails.push_back(static_cast<int32_t>(tail));
+    }
+    tokens.index[static_cast<size_t>(i)] = found;
+  }
+  return tokens;
+}
+
+void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_threads) const {
+  const KernelTable& kernel = kernels();
+  const int64_t n = tokens.size();
+  const int64_t block = n < kRowBlock ? n : kRowBlock;
+  const int64_t ld = round_up(n_filters_, kUnit) + kRowPad;
+  const int64_t ldp = projection_.matrix.units() * kUnit;
+  Workspace workspace = workspaces_.lease(2 * Workspace::padded(block * ld) + Workspace::padded(block * ldp));
+  float* const features[2] = {workspace.take(block * ld), workspace.take(block * ld)};
+  float* const projected = workspace.take(block * ldp);
+  std::memset(features[0], 0, static_cast<size_t>(2 * Workspace::padded(block * ld)) * sizeof(float));
+  const int64_t width = output_dim();
+
+  run_job(num_threads, [&](Team& team) {
+    for (int64_t first = 0; first < n; first += block) {
+      const int64_t rows = n - first < block ? n - first : block;
+      const auto [row_begin, row_end] = team.share(rows);
+      int64_t feature = 0;
+      for (const Convolution& c : convolutions_) {
+        const CharCnnArgs args{c.table.data(),
+                               c.bias.data(),
+                               shape_.n_char_ids,
+                               c.n_filters,
+                               c.padded_filters,
+                               c.filter_width,
+                               max_characters_,
+                               shape_.activation == Activation::kTanh,
+                               &tokens.char_ids[static_cast<size_t>(first * max_characters_)],
+                               &tokens.tails[static_cast<size_t>(first)],
+                               features[0] + feature,
+                               ld};
+        kernel.char_cnn(args, row_begin, row_end);
+        feature += c.n_filters;
+      }
+      team.barrier();
+      int at = 0;
+      for (const Dense& h : highways_) {
+        const auto [begin, end] = team.share(h.matrix.units() / 2);
+        kernel.highway({{features[at], ld, rows, h.matrix.data(), n_filters_}, h.bias.data(), features[1 - at], ld},
+                       begin, end);
+        at = 1 - at;
+        team.barrier();
+      }
+      int64_t column_begin = 0, column_end = width, ld_result = ld;
+      const float* result = features[at];
+      if (projected_) {
+        const auto [begin, end] = team.share(projection_.matrix.units());
+        kernel.dense(
+            {{features[at], ld, rows, projection_.matrix.data(), n_filters_}, projection_.bias.data(), projected, ldp},
+            begin, end);
+        result = projected;
+        ld_result = ldp;
+        column_begin = begin * kUnit;  // each thread copies the columns it has computed
+        column_end = end * kUnit < width ? end * kUnit : width;
+      } else {
+        std::tie(column_begin, column_end) = team.share(width);
+      }
+      for (int64_t r = 0; r < rows && column_begin < column_end; ++r)
+        std::memcpy(out + (first + r) * width + column_begin, result + r * ld_result + column_begin,
+                    static_cast<size_t>(column_end - column_begin) * sizeof(float));
+      team.barrier();  // the next block overwrites the features
+    }
+  });
+}
+
+int64_t TokenEncoder::bytes() const {
+  int64_t n = static_cast<int64_t>(char_embedding_.size() * sizeof(float));
+  for (const Convolution& c : convolutions_)
+    n += c.table.bytes() + c.bias.bytes() + static_cast<int64_t>(c.weight.size() * sizeof(float));
+  for (const Dense& h : highways_) n += h.matrix.bytes() + h.bias.bytes();
+  return n + projection_.matrix.bytes() + projection_.bias.bytes();
+}
+
+TokenEncoder::Weights TokenEncoder::weights() const {
+  Weights w;
+  w.char_embedding = char_embedding_;
+  for (const Convolution& c : convolutions_) {
+    w.convolution_weights.push_back(c.weight);
+    w.convolution_biases.push_back(copy_of(c.bias.data(), c.n_filters));
+  }
+  const auto unpack = [this](const Dense& d, const ColumnOrder& order, int64_t rows, std::vector<float>* weight,
+                             std::vector<float>* bias) {
+    weight->resize(static_cast<size_t>(rows * n_filters_));
+    bias->resize(static_cast<size_t>(rows));
+    d.matrix.unpack(order, weight->data());
+    unpack_vector(d.bias, order, bias->data());
+  };
+  for (const Dense& h : highways_) {
+    w.highway_weights.emplace_back();
+    w.highway_biases.emplace_back();
+    unpack(h, interleaved_order(2, n_filters_), 2 * n_filters_, &w.highway_weights.back(), &w.highway_biases.back());
+  }
+  if (projected_)
+    unpack(projection_, plain_order(projection_dim_), projection_dim_, &w.projection_weight, &w.projection_bias);
+  return w;
+}
+
+}  // namespace elmo_fast

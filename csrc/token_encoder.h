@@ -1,0 +1,70 @@
+// Characters -> token embeddings: char-CNN by table look-up, highways, projection. Context-insensitive, hence each
+// distinct token of a call is computed once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "aligned_buffer.h"
+#include "packed_matrix.h"
+#include "params.h"
+#include "workspace.h"
+
+namespace elmo_fast {
+
+// The distinct rows of a list of tokens.
+struct DistinctTokens {
+  std::vector<int32_t> index;     // (n): which distinct token each row is
+  std::vector<int32_t> char_ids;  // (n_distinct, max_characters)
+  std::vector<int32_t> tails;     // (n_distinct): from here on a token's ids are all the same
+  int64_t size() const { return static_cast<int64_t>(tails.size()); }
+};
+
+class TokenEncoder {
+ public:
+  explicit TokenEncoder(const TokenEncoderParams& params);
+
+  // char_ids: (n, max_characters). Throws std::invalid_argument for an id outside [0, n_char_ids).
+  DistinctTokens find_distinct(const int64_t* char_ids, int64_t n) const;
+
+  // out: (tokens.size(), output_dim). Same bits for every grouping of tokens, thread count and instruction set.
+  void encode(const DistinctTokens& tokens, float* out, int num_threads) const;
+
+  int64_t output_dim() const { return projected_ ? projection_dim_ : n_filters_; }
+  int64_t max_characters() const { return max_characters_; }
+  int64_t bytes() const;  // of weights and tables held
+
+  // The original parameters, bit for bit; vectors own what the pointers of a TokenEncoderParams would show.
+  struct Weights {
+    std::vector<float> char_embedding;
+    std::vector<std::vector<float>> convolution_weights, convolution_biases;
+    std::vector<std::vector<float>> highway_weights, highway_biases;
+    std::vector<float> projection_weight, projection_bias;
+  };
+  Weights weights() const;
+  const TokenEncoderParams& shape() const { return shape_; }  // sizes only: its pointers are null
+
+ private:
+  struct Convolution {
+    int64_t n_filters, filter_width, padded_filters;
+    AlignedBuffer table;  // (filter_width, n_char_ids, padded_filters)
+    AlignedBuffer bias;   // (padded_filters)
+    std::vector<float> weight;
+  };
+  struct Dense {
+    PackedMatrix matrix;
+    AlignedBuffer bias;
+  };
+  Convolution make_convolution(const ConvolutionParams& params) const;
+
+  TokenEncoderParams shape_;
+  int64_t n_filters_, max_characters_, projection_dim_;
+  bool projected_;
+  std::vector<float> char_embedding_;
+  std::vector<Convolution> convolutions_;
+  std::vector<Dense> highways_;
+  Dense projection_;
+  mutable WorkspacePool workspaces_;
+};
+
+}  // namespace elmo_fast
