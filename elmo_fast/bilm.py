@@ -1,0 +1,250 @@
+"""The bidirectional language model as a torch module: token encoder and LSTM together, under AllenNLP's names."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from elmo_fast import engine, models, reference
+from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
+from elmo_fast.encoder import ElmoCharacterEncoder
+from elmo_fast.lstm import ElmoLstm
+from elmo_fast.state import StateSlot, check_mode
+from elmo_fast.weights import read_options, read_weights
+
+logger = logging.getLogger(__name__)
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_CACHE_CHUNK = 4096  # words encoded at a time for `vocab_to_cache`: bounds memory, costs no speed
+
+
+class ElmoBiLm(nn.Module):
+    """A pre-trained biLM: character ids in, every layer's activations out.
+
+    Runs on the native kernels on the CPU in float32 wherever no gradient of its weights is needed; else on the PyTorch
+    reference (CUDA, other dtypes, fine-tuning).
+
+    Args:
+        options_file, weight_file: paths or URLs.
+        requires_grad: whether the weights get gradients.
+        vocab_to_cache: words whose token embeddings are computed once; index i of `word_inputs` is
+            `vocab_to_cache[i]`. Entry 0 stands for padding: it is zero and masked.
+        state: "carry" (AllenNLP's behaviour: a row of a batch starts where the same row of the last batch ended),
+            "reset" (every call starts from zero), "frozen" (every row starts from what `warm_up` left). See
+            `elmo_fast.state.StatefulModule`.
+    Raises:
+        FileNotFoundError: a file is missing.
+        WeightsError: a file is wrong or damaged.
+    """
+
+    def __init__(
+        self,
+        options_file: str | os.PathLike[str],
+        weight_file: str | os.PathLike[str],
+        requires_grad: bool = False,
+        vocab_to_cache: list[str] | None = None,
+        *,
+        state: str = "carry",
+    ) -> None:
+        super().__init__()
+        check_mode(state)  # before a large file is read
+        options = read_options(models.local_path(options_file))
+        weights = read_weights(models.local_path(weight_file), options)
+        self._token_embedder = ElmoCharacterEncoder(
+            options_file, weight_file, requires_grad, weights=(options, weights)
+        )
+        self._requires_grad = requires_grad
+        self._word_embedding: nn.Embedding | None = None
+        self._bos_embedding: Tensor | None = None
+        self._eos_embedding: Tensor | None = None
+        if vocab_to_cache:
+            if requires_grad:
+                logger.warning(
+                    "vocab_to_cache with requires_grad=True: cached words do not follow the token encoder's training"
+                )
+            self.create_cached_cnn_embeddings(vocab_to_cache)
+        self._elmo_lstm = ElmoLstm(
+            input_size=options.projection_dim,
+            hidden_size=options.projection_dim,
+            cell_size=options.cell_size,
+            num_layers=options.n_layers,
+            requires_grad=requires_grad,
+            memory_cell_clip_value=options.cell_clip,
+            state_projection_clip_value=options.proj_clip,
+            state=state,
+            use_skip_connections=options.use_skip_connections,
+            weights=weights.layers,
+        )
+        self.num_layers = options.n_layers + 1
+
+    def get_output_dim(self) -> int:
+        """Returns the size of one layer's output, 2 * projection_dim."""
+        return 2 * self._token_embedder.get_output_dim()
+
+    @property
+    def state(self) -> str:
+        """The state mode; assigning to it switches."""
+        return self._elmo_lstm.state
+
+    @state.setter
+    def state(self, mode: str) -> None:
+        self._elmo_lstm.state = mode
+
+    def reset_states(self, mask: Tensor | None = None) -> None:
+        """Forgets the carried or frozen state; see `elmo_fast.state.StatefulModule.reset_states`."""
+        self._elmo_lstm.reset_states(mask)
+
+    def warm_up(self, sentences: Iterable[Sequence[str] | Tensor]) -> None:
+        """Fixes the state that every row of every call starts from in state "frozen".
+
+        The sentences run one at a time from zero, each from where the last one ended, and the last state is kept. A
+        second call starts over. Before the first one the frozen state is zero.
+
+        Args:
+            sentences: each a list of words, or their character ids (num_timesteps, max_characters).
+        Raises:
+            ValueError: the state mode is not "frozen", or there is no sentence.
+        """
+        self._elmo_lstm._check_frozen()
+        state = None
+        device = self._token_embedder._char_embedding_weights.device
+        with torch.no_grad():
+            for sentence in sentences:
+                if not isinstance(sentence, Tensor):
+                    char_ids = tokens_to_char_ids([sentence], self._token_embedder._max_characters)
+                    sentence = torch.from_numpy(char_ids)[0]
+                slot = StateSlot(state, keep=True)
+                self._run(sentence.unsqueeze(0).to(device), None, slot)
+                state = slot.final
+        if state is None:
+            raise ValueError("sentences: expected at least one, got none")
+        self._elmo_lstm._freeze_state(state)
+
+    def forward(self, inputs: Tensor, word_inputs: Tensor | None = None) -> dict[str, Tensor | list[Tensor]]:
+        """Runs the biLM.
+
+        Args:
+            inputs: (batch_size, num_timesteps, max_characters) integers, 0 where there is no token.
+            word_inputs: (batch_size, num_timesteps) indices into `vocab_to_cache`, used instead of `inputs`. One index
+                out of range sends the whole batch to `inputs`.
+        Returns:
+            "activations", a list of `num_layers` tensors (batch_size, num_timesteps + 2, 2 * projection_dim), zero on
+            padding, the token embedding first; and "mask" (batch_size, num_timesteps + 2) bool. Both sentence markers
+            are included.
+        Raises:
+            TypeError, ValueError: `inputs` are not character ids of this shape.
+        """
+        if not self._knows(word_inputs):
+            word_inputs = None
+        lstm = self._elmo_lstm
+        if _is_plain(lstm, ElmoLstm):
+            with lstm._lend_state(len(inputs if word_inputs is None else word_inputs)) as slot:
+                return self._run(inputs, word_inputs, slot)
+        tokens, mask = self._embed(inputs, word_inputs)
+        return _collect(tokens, mask, lstm(tokens, mask))
+
+    def _run(self, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot) -> dict[str, Tensor | list[Tensor]]:
+        if self._runs_native(word_inputs is not None):
+            return self._run_native(inputs, word_inputs, slot)
+        tokens, mask = self._embed(inputs, word_inputs)
+        return _collect(tokens, mask, self._elmo_lstm.run(tokens, mask.sum(dim=1), slot))
+
+    def _embed(self, inputs: Tensor, word_inputs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Token embeddings with markers, and their mask."""
+        if word_inputs is None:
+            encoded = self._token_embedder(inputs)
+            return encoded["token_embedding"], encoded["mask"]
+        embedded = self._word_embedding(word_inputs.long())
+        markers = (marker.to(embedded) for marker in (self._bos_embedding, self._eos_embedding))
+        return reference.add_markers(embedded, word_inputs > 0, *markers)
+
+    def _run_native(
+        self, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot
+    ) -> dict[str, Tensor | list[Tensor]]:
+        if word_inputs is not None:
+            table, index, mask = self._look_up(word_inputs)
+        else:
+            encoder = self._token_embedder
+            char_ids = engine.char_ids_array(inputs, encoder._max_characters, len(encoder._char_embedding_weights))
+            table, index, mask = engine.encode_batch(encoder.packed(), char_ids)
+        activations = engine.empty_tensor(self.num_layers, *mask.shape, self.get_output_dim())
+        with self._elmo_lstm.native_state(slot, len(mask)) as state:
+            engine.run_bilm(self._elmo_lstm.packed(), table, index, mask, state, activations.numpy())
+        return {"activations": list(activations.unbind(0)), "mask": torch.from_numpy(mask)}
+
+    def _runs_native(self, from_words: bool) -> bool:
+        """Whether the whole pass can run natively, token encoder and LSTM as one."""
+        if not self._elmo_lstm.runs_native():
+            return False
+        if from_words:
+            return engine.runs_native([self._word_embedding.weight])
+        return _is_plain(self._token_embedder, ElmoCharacterEncoder) and self._token_embedder.runs_native()
+
+    def _knows(self, word_inputs: Tensor | None) -> bool:
+        """Whether the cached words cover these indices."""
+        if word_inputs is None or self._word_embedding is None:
+            return False
+        if word_inputs.dim() != 2 or word_inputs.dtype not in _INTEGERS:
+            raise ValueError(
+                "word_inputs: expected integers of shape (batch_size, num_timesteps), got "
+                f"{word_inputs.dtype} of shape {tuple(word_inputs.shape)}"
+            )
+        if word_inputs.numel() == 0:
+            return True
+        low, high = word_inputs.aminmax()
+        return bool(low >= 0) and bool(high < self._word_embedding.num_embeddings)
+
+    def _look_up(self, word_inputs: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `engine.encode_batch`, from cached words."""
+        indices = word_inputs.numpy().astype(np.int64)
+        bos, eos = -2, -1
+        words, mask = engine.add_markers(indices, indices > 0, bos, eos)
+        distinct, index = np.unique(words, return_inverse=True)
+        with torch.no_grad():
+            rows = self._word_embedding.weight[torch.from_numpy(np.maximum(distinct, 0))].numpy()
+        for marker, embedding in ((bos, self._bos_embedding), (eos, self._eos_embedding)):
+            rows[distinct == marker] = embedding.numpy()
+        return rows, index.reshape(words.shape).astype(np.int32), mask
+
+    def create_cached_cnn_embeddings(self, tokens: list[str]) -> None:
+        """Computes the token embeddings of words for `word_inputs`; sets three attributes.
+
+        - `_word_embedding`: an `Embedding` of (len(tokens), projection_dim); row 0, the padding, is zero.
+        - `_bos_embedding`, `_eos_embedding`: (projection_dim,), the sentence markers.
+
+        Args:
+            tokens: the words.
+        """
+        words = [ELMoCharacterMapper.bos_token, ELMoCharacterMapper.eos_token, *tokens]
+        encoder = self._token_embedder
+        char_ids = torch.from_numpy(tokens_to_char_ids([words], encoder._max_characters))[0]
+        device = encoder._char_embedding_weights.device
+        with torch.no_grad():
+            chunks = [encoder.encode_rows(chunk.to(device)) for chunk in char_ids.split(_CACHE_CHUNK)]
+            embeddings = torch.cat(chunks)
+            embeddings[2] = 0.0
+        self._bos_embedding, self._eos_embedding = embeddings[0].clone(), embeddings[1].clone()
+        self._word_embedding = nn.Embedding.from_pretrained(
+            embeddings[2:].clone(), freeze=not self._requires_grad, padding_idx=0
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoBiLm:
+        super()._apply(fn, *args, **kwargs)
+        if self._bos_embedding is not None:
+            self._bos_embedding, self._eos_embedding = fn(self._bos_embedding), fn(self._eos_embedding)
+        return self
+
+
+def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a part is the original one, without hooks that a pass which goes around its `forward` would miss."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) is kind and not any(hooks)
+
+
+def _collect(tokens: Tensor, mask: Tensor, layers: Tensor) -> dict[str, Tensor | list[Tensor]]:
+    return {"activations": [reference.duplicate_tokens(tokens, mask), *layers.unbind(0)], "mask": mask}

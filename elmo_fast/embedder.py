@@ -1,0 +1,175 @@
+"""`ElmoEmbedder` as in AllenNLP 0.9, which most ELMo scripts call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elmo_fast import files, models
+from elmo_fast.batching import check_batch_size
+from elmo_fast.bilm import ElmoBiLm
+from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.runner import Runner, check_sentences
+
+DEFAULT_BATCH_SIZE = 64
+
+
+class ElmoEmbedder:
+    """Embeds tokenised sentences with all layers of a biLM; names, arguments and numbers of AllenNLP 0.9.
+
+    Like AllenNLP's it is stateful unless told otherwise: with state="carry" the numbers of a sentence depend on the
+    sentences embedded before (see `elmo_fast.state.StatefulModule`). With "reset" they do not, and batches are formed
+    by length, which is faster.
+
+    Long input is cut so that memory stays bounded (`elmo_fast.batching`); results do not change by it. Differences from
+    AllenNLP 0.9: sentences without tokens give float32 arrays of the model's own width, and batches of them work.
+
+    Args:
+        options_file, weight_file: paths or URLs; AllenNLP's original English model by default, downloaded once.
+        cuda_device: -1 is the CPU, else the number of a CUDA device.
+        state: "carry" (AllenNLP's behaviour), "reset" or "frozen" (see `warm_up`).
+    Attributes:
+        elmo_bilm: the `ElmoBiLm` module; moving it to another device or dtype is noticed.
+        cuda_device: as given.
+    Raises:
+        ValueError: no such CUDA device, an unknown state, or a wrong or damaged file.
+        FileNotFoundError: a given path does not exist.
+        elmo_fast.models.DownloadError: a URL could not be fetched whole.
+    """
+
+    def __init__(
+        self,
+        options_file: str | os.PathLike[str] = models.ORIGINAL_OPTIONS_URL,
+        weight_file: str | os.PathLike[str] = models.ORIGINAL_WEIGHTS_URL,
+        cuda_device: int = -1,
+        *,
+        state: str = "carry",
+    ) -> None:
+        if cuda_device >= 0 and cuda_device >= torch.cuda.device_count():
+            raise ValueError(f"cuda_device: expected -1 or below {torch.cuda.device_count()}, got {cuda_device}")
+        self.elmo_bilm = ElmoBiLm(options_file, weight_file, state=state)
+        self.cuda_device = cuda_device
+        if cuda_device >= 0:
+            self.elmo_bilm = self.elmo_bilm.to(torch.device("cuda", cuda_device))
+
+    def batch_to_embeddings(self, batch: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+        """Embeds a batch, padded.
+
+        Args:
+            batch: token lists.
+        Returns:
+            (batch_size, num_layers, longest, output_dim) on the model's device, without sentence markers and zero on
+            padding; and the mask (batch_size, longest) bool.
+        Raises:
+            TypeError: a sentence is a plain string, or a token is not a string.
+        """
+        batch = check_sentences(batch)
+        runner = self._runner()
+        lengths = [len(sentence) for sentence in batch]
+        longest = max(lengths, default=0)
+        parameter = next(self.elmo_bilm.parameters())
+        shape = (len(batch), runner.num_layers, longest, runner.output_dim)
+        embeddings = torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
+        with runner.exclusive():
+            for numbers, layers in runner.batches(batch, max(1, len(batch))):
+                for row, number in enumerate(numbers):
+                    for k, layer in enumerate(layers):
+                        embeddings[number, k, : lengths[number]] = layer[row, 1 : lengths[number] + 1]
+        steps = torch.arange(longest, device=parameter.device)
+        return embeddings, steps < torch.tensor(lengths, device=parameter.device, dtype=torch.int64)[:, None]
+
+    def embed_sentence(self, sentence: Sequence[str]) -> np.ndarray:
+        """Returns the layers of one token list, (num_layers, length, output_dim) float32."""
+        return self.embed_batch([sentence])[0]
+
+    def embed_batch(self, batch: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Embeds a batch of token lists.
+
+        In state "carry" sentence r continues the state of row r. A batch without any token leaves the state as it is.
+
+        Returns:
+            for each sentence (num_layers, length, output_dim) float32; length 0 for one without tokens.
+        Raises:
+            TypeError: a sentence is a plain string, or a token is not a string.
+        """
+        batch = list(batch)
+        return self._runner().embed(batch, max(1, len(batch)))
+
+    def embed_sentences(
+        self, sentences: Iterable[Sequence[str]], batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Iterator[np.ndarray]:
+        """Embeds sentences lazily, in their order.
+
+        In state "carry" it reads and runs `batch_size` sentences at a time, row r continuing the state of row r of the
+        batch before; a batch beyond the token budget runs, and updates the state, in groups of rows as they are asked
+        for. In the other states it reads a window of up to 16 batches and runs it by length.
+
+        Args:
+            sentences: token lists.
+            batch_size: most sentences a batch.
+        Yields:
+            (num_layers, length, output_dim) float32.
+        Raises:
+            TypeError, ValueError: a wrong batch size (at once), a wrong sentence (when it is reached).
+        """
+        return self._runner().embed_lazily(sentences, check_batch_size(batch_size))
+
+    def embed_file(
+        self,
+        input_file: Iterable[str],
+        output_file_path: str | os.PathLike[str],
+        output_format: str = "all",
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        forget_sentences: bool = False,
+        use_sentence_keys: bool = False,
+    ) -> None:
+        """Embeds a file of one sentence a line, tokens separated by white space, into HDF5 (see `elmo_fast.files`).
+
+        An existing output is replaced, once the new one is complete. A blank line is a sentence without tokens.
+
+        Args:
+            input_file: an open text file; it stays open.
+            output_file_path: the HDF5 file to make.
+            output_format: "all" (num_layers, length, dim), "top" or "average" (length, dim).
+            batch_size: most sentences a batch.
+            forget_sentences: leave out the dataset `sentence_to_index`.
+            use_sentence_keys: name each dataset by its line, not by the line's number; a line may then not occur twice.
+        Raises:
+            ValueError: an unknown output format, a wrong batch size, or a line that cannot be a key.
+            OSError: the file could not be written.
+        """
+        batch_size = check_batch_size(batch_size)
+        files.embed_lines(
+            input_file,
+            lambda sentences: self.embed_sentences(sentences, batch_size),
+            output_file_path,
+            output_format,
+            forget_sentences=forget_sentences,
+            use_sentence_keys=use_sentence_keys,
+            overwrite=True,
+        )
+
+    def warm_up(self, sentences: Iterable[Sequence[str]]) -> None:
+        """Fixes the "frozen" state: the token lists run one at a time, carried, and the last state is kept.
+
+        Raises:
+            ValueError: the state is not "frozen", or there is no sentence.
+        """
+        self.elmo_bilm.warm_up(check_sentences(sentences))
+
+    def reset_states(self) -> None:
+        """Forgets the state, a "frozen" one included: the next call starts from zero."""
+        self.elmo_bilm._elmo_lstm.reset_states()
+
+    def _runner(self) -> Runner:
+        bilm = self.elmo_bilm
+        return Runner(self._forward, bilm._elmo_lstm, bilm.num_layers, bilm.get_output_dim())
+
+    def _forward(self, sentences: Sequence[Sequence[str]]) -> Sequence[Tensor]:
+        max_characters = self.elmo_bilm._token_embedder._max_characters
+        char_ids = torch.from_numpy(tokens_to_char_ids(sentences, max_characters))
+        return self.elmo_bilm(char_ids.to(next(self.elmo_bilm.parameters()).device))["activations"]

@@ -1,0 +1,166 @@
+"""The context-insensitive token encoder as a torch module, under AllenNLP's names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from elmo_fast import engine, models, native, reference
+from elmo_fast.characters import marker_char_ids
+from elmo_fast.packed import PackedCache
+from elmo_fast.weights import EncoderWeights, Options, read_encoder_weights, read_options
+
+
+class Highway(nn.Module):
+    """Highway layers; holds the parameters, rows [transform; carry]. See `elmo_fast.reference.highway`."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self._layers = nn.ModuleList(layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(..., n_filters) -> (..., n_filters)."""
+        for layer in self._layers:
+            inputs = reference.highway(inputs, layer.weight, layer.bias)
+        return inputs
+
+
+class ElmoCharacterEncoder(nn.Module):
+    """Character CNN, highway layers and projection: one vector for each word, whatever stands around it.
+
+    Args:
+        options_file, weight_file: paths or URLs.
+        requires_grad: whether the parameters get gradients.
+        weights: what the two files hold, where they are read already; `weight_file` is then not opened.
+    Raises:
+        FileNotFoundError: a file is missing.
+        WeightsError: a file is wrong or damaged.
+    """
+
+    def __init__(
+        self,
+        options_file: str | os.PathLike[str],
+        weight_file: str | os.PathLike[str],
+        requires_grad: bool = False,
+        *,
+        weights: tuple[Options, EncoderWeights] | None = None,
+    ) -> None:
+        super().__init__()
+        if weights is None:
+            options = read_options(models.local_path(options_file))
+            weights = options, read_encoder_weights(models.local_path(weight_file), options)
+        options, arrays = weights
+        self._options = options.raw
+        self._weight_file = weight_file
+        self.output_dim = options.projection_dim
+        self.requires_grad = requires_grad
+        self._activation = options.activation
+        self._max_characters = options.max_characters
+        self._packed = PackedCache()
+
+        self._char_embedding_weights = nn.Parameter(torch.tensor(arrays.char_embedding))
+        self._convolutions = [_convolution(*pair) for pair in arrays.convolutions]
+        for i, convolution in enumerate(self._convolutions):
+            self.add_module(f"char_conv_{i}", convolution)
+        self._highways = Highway([_linear(*pair) for pair in arrays.highways])
+        self._projection = None if arrays.projection is None else _linear(*arrays.projection)
+        self.requires_grad_(requires_grad)
+
+        bos, eos = marker_char_ids(options.max_characters)
+        self._beginning_of_sentence_characters = torch.from_numpy(bos)
+        self._end_of_sentence_characters = torch.from_numpy(eos)
+
+    def get_output_dim(self) -> int:
+        """Returns the size of a token embedding, projection_dim."""
+        return self.output_dim
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Encodes a batch.
+
+        Args:
+            inputs: (batch_size, num_timesteps, max_characters) integers, 0 where there is no token.
+        Returns:
+            "token_embedding" (batch_size, num_timesteps + 2, projection_dim) with both sentence markers, where
+            padding is encoded like a token; and "mask" (batch_size, num_timesteps + 2) bool.
+        Raises:
+            TypeError, ValueError: `inputs` are not character ids of this shape.
+        """
+        inputs = self.check_char_ids(inputs)
+        char_ids, mask = reference.add_markers(
+            inputs,
+            (inputs > 0).any(dim=-1),
+            self._beginning_of_sentence_characters.to(inputs.device),
+            self._end_of_sentence_characters.to(inputs.device),
+        )
+        token_embedding = self.encode_rows(char_ids.flatten(0, 1))
+        return {"mask": mask, "token_embedding": token_embedding.unflatten(0, mask.shape)}
+
+    def check_char_ids(self, inputs: Tensor) -> Tensor:
+        """Checks shape, dtype and range; returns the ids as int64 on the device they are on."""
+        array = engine.char_ids_array(inputs.cpu(), self._max_characters, len(self._char_embedding_weights))
+        return torch.from_numpy(array) if inputs.device.type == "cpu" else inputs.long()
+
+    def encode_rows(self, char_ids: Tensor) -> Tensor:
+        """Encodes checked int64 ids, (n, max_characters) -> (n, projection_dim)."""
+        if self.runs_native():
+            table, index = engine.encode_rows(self.packed(), char_ids.contiguous().numpy())
+            return torch.from_numpy(table[index])
+        embedding, convolutions, highways, projection = self._structure(self._tensors())
+        return reference.encode_tokens(char_ids, embedding, convolutions, self._activation, highways, projection)
+
+    def runs_native(self) -> bool:
+        """Whether the native kernels can run now."""
+        return engine.runs_native(self._tensors())
+
+    def packed(self) -> native._cpu.TokenEncoder:
+        """Returns the native copy of the parameters as they are now."""
+        return self._packed.get(self._tensors(), self._pack)
+
+    def _linears(self) -> tuple[list[nn.Module], list[nn.Module], nn.Module | None]:
+        convolutions = [getattr(self, f"char_conv_{i}") for i in range(len(self._convolutions))]
+        return convolutions, list(self._highways._layers), self._projection
+
+    def _tensors(self) -> list[Tensor]:
+        convolutions, highways, projection = self._linears()
+        modules = [*convolutions, *highways, *([] if projection is None else [projection])]
+        return [self._char_embedding_weights, *(t for module in modules for t in (module.weight, module.bias))]
+
+    def _structure(self, tensors: Sequence) -> tuple:  # type: ignore[type-arg]  # of tensors or of arrays
+        """Takes the flat list of `_tensors` apart again: embedding, convolutions, highways, projection."""
+        convolutions, highways, projection = self._linears()
+        pairs = list(zip(tensors[1::2], tensors[2::2], strict=True))
+        n, m = len(convolutions), len(convolutions) + len(highways)
+        return tensors[0], pairs[:n], pairs[n:m], None if projection is None else pairs[m]
+
+    def _pack(self, arrays: list[np.ndarray]) -> native._cpu.TokenEncoder:
+        embedding, convolutions, highways, projection = self._structure(arrays)
+        return native.pack_encoder(
+            embedding, convolutions, self._activation, highways, projection, self._max_characters
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoCharacterEncoder:
+        super()._apply(fn, *args, **kwargs)
+        if not all(map(engine.is_native_kind, self._tensors())):
+            self._packed.clear()  # moved away: free the native copy
+        return self
+
+
+def _linear(weight: np.ndarray, bias: np.ndarray) -> nn.Linear:
+    linear = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
+    return _fill(linear, weight, bias)
+
+
+def _convolution(weight: np.ndarray, bias: np.ndarray) -> nn.Conv1d:
+    n, dim, width = weight.shape
+    return _fill(nn.utils.skip_init(nn.Conv1d, dim, n, width), weight, bias)
+
+
+def _fill(module: nn.Module, weight: np.ndarray, bias: np.ndarray) -> nn.Module:
+    with torch.no_grad():
+        module.weight.copy_(torch.from_numpy(weight))
+        module.bias.copy_(torch.from_numpy(bias))
+    return module

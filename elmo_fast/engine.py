@@ -1,0 +1,297 @@
+"""The seam between torch and the native engine: which of the two runs a call, and the native forward pass.
+
+`BiLmEngine` is a whole biLM that keeps nothing but its packed native weights; the `nn.Module` classes keep torch
+parameters and pack them on first use (see `packed.py`). Both run the functions of this module.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elmo_fast.characters import N_CHARACTER_IDS, marker_char_ids
+from elmo_fast.native import (
+    build_info,
+    get_isa,
+    get_num_threads,
+    pack_encoder,
+    pack_lstm,
+    restore_encoder,
+    restore_lstm,
+    set_isa,
+    set_num_threads,
+)
+from elmo_fast.weights import BiLmWeights, Options, read_options, read_weights
+
+if TYPE_CHECKING:
+    from elmo_fast import _cpu
+
+__all__ = [
+    "BiLmEngine",
+    "add_markers",
+    "build_info",
+    "char_ids_array",
+    "empty_tensor",
+    "encode_batch",
+    "encode_rows",
+    "get_isa",
+    "get_num_threads",
+    "is_native_kind",
+    "run_bilm",
+    "run_lstm",
+    "runs_native",
+    "set_isa",
+    "set_num_threads",
+]
+
+ArrayState = tuple[np.ndarray, np.ndarray]
+
+_warned_dtypes: set[torch.dtype] = set()
+
+
+def runs_native(tensors: Iterable[Tensor]) -> bool:
+    """Whether the native kernels can run with these parameters and inputs: float32, on the CPU, no gradient needed.
+
+    A CPU model of another dtype runs on the reference, with one warning for each dtype.
+    """
+    tensors = list(tensors)
+    if not all(map(is_native_kind, tensors)):
+        if all(tensor.device.type == "cpu" for tensor in tensors):
+            _warn_dtype(next(tensor.dtype for tensor in tensors if tensor.dtype != torch.float32))
+        return False
+    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+
+
+def is_native_kind(tensor: Tensor) -> bool:
+    """Whether the native kernels can read this tensor: float32 on the CPU."""
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+
+
+def empty_tensor(*shape: int) -> Tensor:
+    """A new float32 CPU tensor for the native kernels to fill, whatever torch's default dtype and device are."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
+
+
+def _warn_dtype(dtype: torch.dtype) -> None:
+    if dtype not in _warned_dtypes:
+        _warned_dtypes.add(dtype)
+        message = f"the native kernels are float32; this model or input of {dtype} runs on the slower PyTorch reference"
+        warnings.warn(f"elmo_fast: {message}", stacklevel=2)
+
+
+def char_ids_array(char_ids: Tensor | np.ndarray, max_characters: int, n_ids: int = N_CHARACTER_IDS) -> np.ndarray:
+    """Checks character ids and returns them as a C-contiguous int64 array, without a copy where they are one.
+
+    Args:
+        char_ids: (batch_size, num_timesteps, max_characters), any integer dtype, any strides, on the CPU.
+    Raises:
+        TypeError: not integers.
+        ValueError: another number of dimensions or characters, or an id outside 0 to n_ids - 1.
+    """
+    array = char_ids.detach().numpy() if isinstance(char_ids, Tensor) else np.asarray(char_ids)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"char_ids: expected integers, got {array.dtype}")
+    if array.ndim != 3 or array.shape[2] != max_characters:
+        raise ValueError(
+            f"char_ids: expected shape (batch_size, num_timesteps, {max_characters}), got {tuple(array.shape)}"
+        )
+    array = np.ascontiguousarray(array, dtype=np.int64)
+    if array.size and array.view(np.uint64).max() >= n_ids:  # unsigned: a negative id is a huge one
+        where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= n_ids))[0])
+        raise ValueError(f"char_ids: expected ids from 0 to {n_ids - 1}, got {array[where]} at {where}")
+    return array
+
+
+def add_markers(x: np.ndarray, mask: np.ndarray, bos: np.ndarray, eos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Puts `<S>` and `</S>` around every row, as `elmo_fast.reference.add_markers` defines it.
+
+    Args:
+        x: (batch_size, num_timesteps, ...), zero where `mask` is false.
+        mask: (batch_size, num_timesteps) bool.
+        bos, eos: what to put at one position.
+    Returns:
+        (batch_size, num_timesteps + 2, ...) and its mask.
+    """
+    batch_size, num_timesteps = mask.shape
+    rows, end = np.arange(batch_size), mask.sum(axis=1) + 1
+    marked = np.zeros((batch_size, num_timesteps + 2, *x.shape[2:]), dtype=x.dtype)
+    marked[:, 1:-1] = x
+    marked[:, 0], marked[rows, end] = bos, eos
+    marked_mask = np.zeros((batch_size, num_timesteps + 2), dtype=bool)
+    marked_mask[:, 1:-1] = mask
+    marked_mask[:, 0], marked_mask[rows, end] = True, True
+    return marked, marked_mask
+
+
+def encode_batch(encoder: _cpu.TokenEncoder, char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Adds the markers and encodes the positions that anything reads, equal ones once.
+
+    Args:
+        encoder: the packed token encoder.
+        char_ids: (batch_size, num_timesteps, max_characters) as `char_ids_array` returns them.
+    Returns:
+        table (n_distinct, projection_dim) float32, index (batch_size, num_timesteps + 2) int32 into its rows (0 where
+        nothing is read), and the mask with markers.
+    """
+    ids, mask = add_markers(char_ids, (char_ids > 0).any(axis=2), *marker_char_ids(char_ids.shape[2]))
+    # The LSTM reads as many positions as the mask has: in a row with a hole that takes in the hole, and leaves out the
+    # last unmasked ones, which layer 0 still shows.
+    read = mask | (np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True))
+    table, distinct = encode_rows(encoder, ids[read])
+    index = np.zeros(mask.shape, dtype=np.int32)
+    index[read] = distinct
+    return table, index, mask
+
+
+def encode_rows(encoder: _cpu.TokenEncoder, char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Encodes (n, max_characters) int64 ids; returns the table of distinct rows and an (n,) int32 index into it."""
+    if not len(char_ids):
+        return np.zeros((0, encoder.output_dim), dtype=np.float32), np.zeros(0, dtype=np.int32)
+    return encoder.encode(char_ids, get_num_threads())
+
+
+def run_lstm(
+    native: _cpu.BiLstm,
+    table: np.ndarray,
+    index: np.ndarray,
+    lengths: np.ndarray,
+    state: ArrayState | None,
+    out: np.ndarray,
+) -> None:
+    """Runs the biLSTM over ragged rows; position t of row b reads `table[index[b, t]]`.
+
+    Args:
+        table: (n, input_size) float32.
+        index: (batch_size, num_timesteps) int32.
+        lengths: (batch_size,) int64.
+        state: h and c to start from, overwritten with the final ones; None is zero, and no final state is wanted.
+        out: (n_layers, batch_size, num_timesteps, 2 * projection_dim) float32, written in full.
+    """
+    if out.size == 0 or not len(table):
+        out[...] = 0.0
+        return
+    h, c = (None, None) if state is None else state
+    native.run(table, index, lengths, h, c, out, get_num_threads())
+
+
+def run_bilm(
+    native: _cpu.BiLstm,
+    table: np.ndarray,
+    index: np.ndarray,
+    mask: np.ndarray,
+    state: ArrayState | None,
+    out: np.ndarray,
+) -> None:
+    """Computes all layers from token embeddings; arguments as `run_lstm`.
+
+    Args:
+        mask: (batch_size, num_timesteps) bool.
+        out: (n_layers + 1, batch_size, num_timesteps, 2 * projection_dim): layer 0 is the token embedding twice, zero
+            where the mask is false.
+    """
+    if out.size == 0:
+        return
+    forward_half, backward_half = np.split(out[0], 2, axis=-1)
+    np.take(table, index, axis=0, out=forward_half, mode="clip")  # "clip" writes straight into out
+    forward_half[~mask] = 0.0
+    backward_half[...] = forward_half
+    run_lstm(native, table, index, mask.sum(axis=1, dtype=np.int64), state, out[1:])
+
+
+class BiLmEngine:
+    """A biLM on the native CPU kernels: character ids in, all layers out. It holds its packed weights and nothing else.
+
+    It has no state of its own and never changes, so threads may share it. Pickles carry the weights.
+
+    Attributes:
+        num_layers: layers of the output, the token embedding included.
+        output_dim: 2 * projection_dim.
+        projection_dim, cell_size, max_characters: sizes of the model.
+        nbytes: memory of the packed weights, in bytes.
+    """
+
+    def __init__(self, encoder: _cpu.TokenEncoder, lstm: _cpu.BiLstm) -> None:
+        self._encoder = encoder
+        self._lstm = lstm
+        self.num_layers: int = lstm.num_layers + 1
+        self.projection_dim: int = lstm.projection_dim
+        self.output_dim: int = 2 * lstm.projection_dim
+        self.cell_size: int = lstm.cell_size
+        self.max_characters: int = encoder.max_characters
+        self.nbytes: int = encoder.nbytes + lstm.nbytes
+
+    @classmethod
+    def from_files(cls, options_file: str | os.PathLike[str], weight_file: str | os.PathLike[str]) -> BiLmEngine:
+        """Reads a model from local files.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            WeightsError: a file is wrong or damaged.
+        """
+        options = read_options(options_file)
+        return cls.from_weights(options, read_weights(weight_file, options))
+
+    @classmethod
+    def from_weights(cls, options: Options, weights: BiLmWeights) -> BiLmEngine:
+        """Packs weights that `elmo_fast.weights` read."""
+        encoder = pack_encoder(
+            weights.char_embedding, weights.convolutions, options.activation, weights.highways, weights.projection,
+            options.max_characters,
+        )  # fmt: skip
+        layers = [(forward.as_tuple(), backward.as_tuple()) for forward, backward in weights.layers]
+        return cls(encoder, pack_lstm(layers, options.cell_clip, options.proj_clip, options.use_skip_connections))
+
+    def forward(self, char_ids: np.ndarray, state: ArrayState | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Computes all layers for a batch.
+
+        Args:
+            char_ids: (batch_size, num_timesteps, max_characters) integers without sentence markers, 0 where there is
+                no token.
+            state: h (n_layers, batch_size, 2 * projection_dim) and c (n_layers, batch_size, 2 * cell_size), float32,
+                C-contiguous: the state to start from, overwritten with the final one. None starts from zero.
+        Returns:
+            activations (num_layers, batch_size, num_timesteps + 2, output_dim) float32, markers included, zero on
+            padding; and the mask (batch_size, num_timesteps + 2) bool.
+        Raises:
+            TypeError, ValueError: an argument has the wrong dtype, shape or values; the message names it.
+        """
+        char_ids = char_ids_array(char_ids, self.max_characters)
+        if state is not None:
+            self._check_state(state, len(char_ids))
+        table, index, mask = encode_batch(self._encoder, char_ids)
+        activations = np.empty((self.num_layers, *mask.shape, self.output_dim), dtype=np.float32)
+        run_bilm(self._lstm, table, index, mask, state, activations)
+        return activations, mask
+
+    def zero_state(self, batch_size: int) -> ArrayState:
+        """Returns a state of zeros for `forward` to start from and to overwrite."""
+        h, c = (
+            np.zeros((self.num_layers - 1, batch_size, 2 * size), dtype=np.float32)
+            for size in (self.projection_dim, self.cell_size)
+        )
+        return h, c
+
+    def _check_state(self, state: ArrayState, batch_size: int) -> None:
+        for name, part, size in zip("hc", state, (self.projection_dim, self.cell_size), strict=True):
+            expected = (self.num_layers - 1, batch_size, 2 * size)
+            if part.shape != expected:
+                raise ValueError(f"state: {name}: expected shape {expected}, got {part.shape}")
+            # Anything that needed a copy would leave the caller's arrays as they were.
+            if part.dtype != np.float32 or not part.flags.c_contiguous or not part.flags.writeable:
+                raise ValueError(f"state: {name}: expected a writeable, C-contiguous float32 array, got {part.dtype}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_engine, (self._encoder.weights(), self._lstm.weights())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BiLmEngine:
+        return self  # nothing in it ever changes
+
+
+def _restore_engine(encoder: Any, lstm: Any) -> BiLmEngine:
+    return BiLmEngine(restore_encoder(encoder), restore_lstm(lstm))

@@ -1,0 +1,250 @@
+"""The short way from texts to vectors: `elmo_fast.load("tiny").encode(["A text.", "Another one."])`."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from elmo_fast import models, tokenize
+from elmo_fast.batching import check_batch_size
+from elmo_fast.bilm import ElmoBiLm
+from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.engine import BiLmEngine
+from elmo_fast.runner import EngineBiLm, Runner, as_arrays, check_sentences
+from elmo_fast.state import check_mode
+
+POOLINGS = ("tokens", "mean", "max")
+LAYERS = ("average", "all", "top")
+
+Tokenizer = Callable[[str], Iterable[Any]]
+_Combine = Callable[[Sequence[np.ndarray]], np.ndarray]
+
+
+def load(
+    name_or_paths: models.PathOrUrl | tuple[models.PathOrUrl, models.PathOrUrl] = "tiny",
+    *,
+    state: str = "reset",
+    device: str | torch.device = "cpu",
+    tokenizer: Tokenizer | None = None,
+) -> Embedder:
+    """Loads a model for embedding texts.
+
+    Args:
+        name_or_paths: "tiny" (packaged), "small", "medium", "original" or "original_5.5B" (AllenNLP's published
+            models, downloaded on first use); or (options file, weights file), paths or URLs; or a folder that holds
+            `options.json` and `weights.hdf5`.
+        state: "reset" (a sentence always gets the same vectors), "carry" (AllenNLP's behaviour: each call continues
+            from the one before) or "frozen" (all start from the state that `Embedder.warm_up` fixed).
+        device: "cpu" runs on the native kernels; another torch device, such as "cuda", on PyTorch.
+        tokenizer: splits a text into tokens: any callable that takes a string and returns strings, or objects with
+            their string in `.text`, such as NLTK's `word_tokenize` or a spaCy pipeline. `elmo_fast.tokenize.tokenize`
+            if None.
+    Raises:
+        ValueError, TypeError: an unknown model, state or device; a wrong or damaged file.
+        FileNotFoundError: a given path does not exist.
+        elmo_fast.models.DownloadError: a URL could not be fetched whole.
+    """
+    check_mode(state)
+    if tokenizer is not None and not callable(tokenizer):
+        raise TypeError(f"tokenizer: expected a callable, got {type(tokenizer).__name__}")
+    device = _check_device(device)
+    options_file, weight_file = models.resolve(name_or_paths)
+    if device.type == "cpu":
+        return Embedder(EngineBiLm(BiLmEngine.from_files(options_file, weight_file), state), tokenizer)
+    return Embedder(ElmoBiLm(options_file, weight_file, state=state).to(device), tokenizer)
+
+
+class Embedder:
+    """Embeds texts or token lists; made by `elmo_fast.load`.
+
+    Threads may share it: in the states "reset" and "frozen" their calls run side by side, in "carry" one after the
+    other. It can be pickled and deep-copied, with its weights and its state.
+
+    Attributes:
+        num_layers: layers of the model, the context-free token embedding included (3 for every published model).
+        output_dim: size of a vector.
+        state: "carry", "reset" or "frozen".
+        tokenizer: what splits a text into tokens.
+    """
+
+    def __init__(self, bilm: EngineBiLm | ElmoBiLm, tokenizer: Tokenizer | None = None) -> None:
+        self.tokenizer = tokenize.tokenize if tokenizer is None else tokenizer
+        self._bilm = bilm
+        if isinstance(bilm, EngineBiLm):
+            self._states = bilm
+            self.num_layers, self.output_dim = bilm.engine.num_layers, bilm.engine.output_dim
+            self._max_characters = bilm.engine.max_characters
+        else:
+            self._states = bilm._elmo_lstm
+            self.num_layers, self.output_dim = bilm.num_layers, bilm.get_output_dim()
+            self._max_characters = bilm._token_embedder._max_characters
+
+    @property
+    def state(self) -> str:
+        return self._states.state
+
+    def encode(
+        self,
+        texts: Iterable[str] | Iterable[Sequence[str]],
+        pooling: str = "tokens",
+        layers: str | Sequence[float] = "average",
+        batch_size: int = 64,
+        show_progress: bool = False,
+    ) -> list[np.ndarray] | np.ndarray:
+        """Embeds texts or token lists.
+
+        A list of strings is a list of *texts*, each of which is tokenised; a list of lists of strings is a list of
+        token lists, taken as they are. One text or one token list must be wrapped: `encode([text])`.
+
+        Args:
+            texts: n texts, or n token lists.
+            pooling: "tokens" (a vector a token), "mean" or "max" (one vector a text, over its tokens; sentence markers
+                and padding take no part).
+            layers: "average" (mean of the layers), "all" (each layer), "top" (the last), or one weight a layer, used
+                as given (they need not add up to 1).
+            batch_size: most texts a call of the model; fewer where they are long (`elmo_fast.batching`). In state
+                "carry" it also says which texts share a row's state.
+            show_progress: show a progress bar on standard error.
+        Returns:
+            All float32. For "tokens" a list of n arrays (length, output_dim); for "mean" and "max" one array
+            (n, output_dim). With layers="all" (num_layers, length, output_dim) and (num_layers, n, output_dim). A text
+            without tokens gives length 0, or zeros when pooled.
+        Raises:
+            TypeError: a single string, texts mixed with token lists, a token that is not a string, or layers that are
+                neither a name nor weights.
+            ValueError: an unknown pooling or layers, weights that are not finite or not one a layer, a batch size
+                below 1.
+        """
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling: expected one of {', '.join(map(repr, POOLINGS))}, got {pooling!r}")
+        combine = _layer_combination(layers, self.num_layers)
+        batch_size = check_batch_size(batch_size)
+        sentences = self._token_lists(texts)
+        leading = (self.num_layers,) if isinstance(layers, str) and layers == "all" else ()
+        empty = np.zeros((*leading, 0 if pooling == "tokens" else 1, self.output_dim), np.float32)
+        results = [empty.copy() for _ in sentences]
+        runner = self._runner()
+        with runner.exclusive(), progress_bar(len(sentences), "text", show_progress) as advance:
+            for numbers, batch_layers in runner.batches(sentences, batch_size):
+                arrays = as_arrays(batch_layers)
+                for row, number in enumerate(numbers):
+                    if length := len(sentences[number]):
+                        tokens = combine([array[row, 1 : length + 1] for array in arrays])
+                        results[number] = _pool(tokens, pooling)
+                advance(len(numbers))
+        if pooling == "tokens":
+            return results
+        return np.concatenate(results, axis=-2) if results else empty[..., :0, :]
+
+    def warm_up(self, texts: Iterable[str] | Iterable[Sequence[str]]) -> None:
+        """Fixes the "frozen" state: texts or token lists run one at a time, carried, and the last state is kept.
+
+        Raises:
+            ValueError: the state is not "frozen", or there is no text.
+            TypeError: as in `encode`.
+        """
+        self._bilm.warm_up(self._token_lists(texts))
+
+    def reset_states(self) -> None:
+        """Forgets the state, a "frozen" one included: the next call starts from zero."""
+        self._states.reset_states()
+
+    def _runner(self) -> Runner:
+        return Runner(self._forward, self._states, self.num_layers, self.output_dim)
+
+    def _forward(self, sentences: Sequence[Sequence[str]]) -> Sequence[torch.Tensor]:
+        char_ids = tokens_to_char_ids(sentences, self._max_characters)
+        if isinstance(self._bilm, EngineBiLm):
+            return self._bilm(char_ids)
+        with torch.no_grad():
+            device = next(self._bilm.parameters()).device
+            return self._bilm(torch.from_numpy(char_ids).to(device))["activations"]
+
+    def _token_lists(self, texts: Iterable[str] | Iterable[Sequence[str]]) -> list[list[str]]:
+        if isinstance(texts, (str, bytes)):
+            raise TypeError("texts: expected a list of texts or of token lists, got one string; use encode([text])")
+        items = list(texts)
+        kinds = {isinstance(item, str) for item in items}
+        if kinds == {True, False}:
+            number = next(i for i, item in enumerate(items) if isinstance(item, str) != isinstance(items[0], str))
+            raise TypeError(
+                f"texts: expected texts (str) or token lists, not both; item 0 is of type {type(items[0]).__name__}, "
+                f"item {number} of type {type(items[number]).__name__}"
+            )
+        if kinds == {True}:
+            return check_sentences([self._tokenize(number, text) for number, text in enumerate(items)])
+        return check_sentences(items)
+
+    def _tokenize(self, number: int, text: str) -> list[str]:
+        tokens = self.tokenizer(text)
+        if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
+            raise TypeError(f"tokenizer: expected a list of tokens, got {type(tokens).__name__} for text {number}")
+        return [getattr(token, "text", token) for token in tokens]
+
+
+def _check_device(device: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: expected a torch device such as 'cpu' or 'cuda', got {device!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {str(device)!r} was asked for, but torch finds no CUDA device")
+    return device
+
+
+def _layer_combination(layers: str | Sequence[float], num_layers: int) -> _Combine:
+    """Returns what makes (length, dim), or (num_layers, length, dim), of the layers' (length, dim) arrays.
+
+    All of them work element by element, so that a result does not depend on what else is in the batch.
+    """
+    if isinstance(layers, str):
+        functions: dict[str, _Combine] = {
+            "average": lambda arrays: np.mean(arrays, axis=0),
+            "all": np.stack,
+            "top": lambda arrays: arrays[-1].copy(),
+        }
+        if layers not in functions:
+            raise ValueError(f"layers: expected one of {', '.join(map(repr, LAYERS))} or weights, got {layers!r}")
+        return functions[layers]
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers: expected a name or a list of weights, got {type(layers).__name__}")
+    weights = [float(weight) for weight in layers]
+    if len(weights) != num_layers:
+        raise ValueError(f"layers: expected {num_layers} weights, one a layer, got {len(weights)}")
+    if not all(map(math.isfinite, weights)):
+        raise ValueError(f"layers: expected finite weights, got {weights}")
+
+    def weighted(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        total = np.float32(weights[0]) * arrays[0]
+        for weight, array in zip(weights[1:], arrays[1:], strict=True):
+            total += np.float32(weight) * array
+        return total
+
+    return weighted
+
+
+def _pool(tokens: np.ndarray, pooling: str) -> np.ndarray:
+    """(..., length, dim) -> (..., 1, dim), or itself for "tokens"."""
+    if pooling == "tokens":
+        return tokens
+    if pooling == "max":
+        return tokens.max(axis=-2, keepdims=True)
+    # Summed in float64: a float32 sum over 100,000 tokens loses three digits.
+    return tokens.mean(axis=-2, keepdims=True, dtype=np.float64).astype(np.float32)
+
+
+@contextlib.contextmanager
+def progress_bar(total: int | None, unit: str, show: bool) -> Iterator[Callable[[int], object]]:
+    """Gives a function that moves a bar on standard error on by so many; it does nothing unless `show`."""
+    if not show:
+        yield lambda count: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit) as bar:
+        yield bar.update

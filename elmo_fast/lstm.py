@@ -1,0 +1,311 @@
+"""The stacked bidirectional LSTM with projection as torch modules, under AllenNLP's names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from elmo_fast import engine, models, native, reference
+from elmo_fast.packed import PackedCache
+from elmo_fast.state import State, StatefulModule, StateSlot
+from elmo_fast.weights import LstmWeights, read_lstm_weights
+
+
+class LstmCellWithProjection(nn.Module):
+    """One direction of one layer; holds the parameters, gate rows in the order i, f, g, o.
+
+    Args:
+        input_size, hidden_size, cell_size: sizes; `hidden_size` is the projection's.
+        go_forward: False runs from each row's last position to its first.
+        recurrent_dropout_probability: in training, one dropout mask a row multiplies the output of every step.
+        memory_cell_clip_value, state_projection_clip_value: bounds; None or 0 is none.
+    Source: Sak et al. 2014, arXiv:1402.1128; recurrent dropout: Gal and Ghahramani 2016, arXiv:1512.05287.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        cell_size: int,
+        go_forward: bool = True,
+        recurrent_dropout_probability: float = 0.0,
+        memory_cell_clip_value: float | None = None,
+        state_projection_clip_value: float | None = None,
+        *,
+        weights: LstmWeights | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.cell_size = cell_size
+        self.go_forward = go_forward
+        self.recurrent_dropout_probability = recurrent_dropout_probability
+        self.memory_cell_clip_value = memory_cell_clip_value
+        self.state_projection_clip_value = state_projection_clip_value
+        # skip_init: torch's own initialisation would be thrown away.
+        linear = nn.utils.skip_init
+        self.input_linearity = linear(nn.Linear, input_size, 4 * cell_size, bias=False)
+        self.state_linearity = linear(nn.Linear, hidden_size, 4 * cell_size, bias=True)
+        self.state_projection = linear(nn.Linear, cell_size, hidden_size, bias=False)
+        if weights is None:
+            self.reset_parameters()
+        else:
+            self.assign(weights)
+
+    def reset_parameters(self) -> None:
+        """Initialises each gate's matrices orthogonally, the biases to 0, the forget gate's to 1.
+
+        Source: forget bias: Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures".
+        """
+        with torch.no_grad():
+            for linear in (self.input_linearity, self.state_linearity):
+                for gate in linear.weight.chunk(4):
+                    nn.init.orthogonal_(gate)
+            self.state_projection.reset_parameters()
+            self.state_linearity.bias.zero_()
+            self.state_linearity.bias[self.cell_size : 2 * self.cell_size] = 1.0
+
+    def parameter_tuple(self) -> reference.LstmTensors:
+        """Returns the tensors that `elmo_fast.reference.lstm` takes as its weights."""
+        return (
+            self.input_linearity.weight,
+            self.state_linearity.weight,
+            self.state_linearity.bias,
+            self.state_projection.weight,
+        )
+
+    def assign(self, weights: LstmWeights) -> None:
+        """Copies weights into the parameters, which stay the same objects."""
+        with torch.no_grad():
+            for parameter, array in zip(self.parameter_tuple(), weights.as_tuple(), strict=True):
+                parameter.copy_(torch.from_numpy(array))
+
+    def dropout_mask(self, x: Tensor, batch_size: int) -> Tensor:
+        """Returns a new (batch_size, hidden_size) dropout mask; all 1 where no dropout applies."""
+        ones = x.new_ones(batch_size, self.hidden_size)
+        return nn.functional.dropout(ones, self.recurrent_dropout_probability, self.training)
+
+    def forward(
+        self, inputs: Tensor, batch_lengths: Sequence[int] | Tensor, initial_state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Runs this direction alone, on the PyTorch reference.
+
+        Args:
+            inputs: (batch_size, num_timesteps, input_size).
+            batch_lengths: the rows' lengths, in any order.
+            initial_state: h (1, batch_size, hidden_size) and c (1, batch_size, cell_size); None is zero.
+        Returns:
+            (batch_size, num_timesteps, hidden_size), zero beyond the lengths, and the final state.
+        """
+        lengths = torch.as_tensor(batch_lengths, device=inputs.device)
+        state = None if initial_state is None else (initial_state[0].squeeze(0), initial_state[1].squeeze(0))
+        output, (h, c) = reference.lstm(
+            inputs,
+            lengths,
+            self.parameter_tuple(),
+            reverse=not self.go_forward,
+            state=state,
+            cell_clip=self.memory_cell_clip_value or 0.0,
+            proj_clip=self.state_projection_clip_value or 0.0,
+            dropout_mask=self.dropout_mask(inputs, len(inputs)),
+        )
+        return output, (h.unsqueeze(0), c.unsqueeze(0))
+
+
+class ElmoLstm(StatefulModule):
+    """A stacked bidirectional LSTM with projection, clipping and skip connections, and a state (see `StatefulModule`).
+
+    The two directions never mix. In eval mode or without recurrent dropout, on the CPU in float32 and where no
+    gradient is needed, it runs on the native kernels.
+
+    Args:
+        input_size: size of the inputs.
+        hidden_size: size of one direction's output.
+        cell_size: LSTM cells a direction.
+        num_layers: number of layers.
+        requires_grad: what `load_weights` sets on the parameters.
+        recurrent_dropout_probability, memory_cell_clip_value, state_projection_clip_value: see
+            `LstmCellWithProjection`.
+        state: "carry" (AllenNLP's behaviour), "reset" or "frozen".
+        use_skip_connections: layers from the second on add their input to their output.
+        weights: (forward, backward) weights of each layer; None initialises at random.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        cell_size: int,
+        num_layers: int,
+        requires_grad: bool = False,
+        recurrent_dropout_probability: float = 0.0,
+        memory_cell_clip_value: float | None = None,
+        state_projection_clip_value: float | None = None,
+        *,
+        state: str = "carry",
+        use_skip_connections: bool = True,
+        weights: Sequence[tuple[LstmWeights, LstmWeights]] | None = None,
+    ) -> None:
+        super().__init__(state)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.cell_size = cell_size
+        self.num_layers = num_layers
+        self.requires_grad = requires_grad
+        self.recurrent_dropout_probability = recurrent_dropout_probability
+        self.use_skip_connections = use_skip_connections
+        self._cell_clip = memory_cell_clip_value or 0.0
+        self._proj_clip = state_projection_clip_value or 0.0
+        self._packed = PackedCache()
+        self.forward_layers: list[LstmCellWithProjection] = []
+        self.backward_layers: list[LstmCellWithProjection] = []
+        for layer in range(num_layers):
+            for direction, cells in enumerate((self.forward_layers, self.backward_layers)):
+                cell = LstmCellWithProjection(
+                    input_size if layer == 0 else hidden_size,
+                    hidden_size,
+                    cell_size,
+                    direction == 0,
+                    recurrent_dropout_probability,
+                    memory_cell_clip_value,
+                    state_projection_clip_value,
+                    weights=None if weights is None else weights[layer][direction],
+                )
+                self.add_module(f"{('forward', 'backward')[direction]}_layer_{layer}", cell)
+                cells.append(cell)
+        if weights is not None:
+            self.requires_grad_(requires_grad)
+
+    def load_weights(self, weight_file: str | os.PathLike[str]) -> None:
+        """Loads the LSTM part of an ELMo HDF5 file and sets `requires_grad` on the parameters.
+
+        Args:
+            weight_file: path or URL.
+        Raises:
+            FileNotFoundError: no such file.
+            WeightsError: the file is damaged, or its sizes are not this module's.
+        """
+        layers = read_lstm_weights(
+            models.local_path(weight_file),
+            input_size=self.input_size,
+            projection_dim=self.hidden_size,
+            cell_size=self.cell_size,
+            n_layers=self.num_layers,
+        )
+        for cells, weights in zip(self._cells(), layers, strict=True):
+            for cell, cell_weights in zip(cells, weights, strict=True):
+                cell.assign(cell_weights)
+        self.requires_grad_(self.requires_grad)
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Runs all layers.
+
+        Args:
+            inputs: (batch_size, num_timesteps, input_size).
+            mask: (batch_size, num_timesteps) bool; a row's length is the sum of its mask. A row of length 0 gives
+                zeros and keeps its state.
+        Returns:
+            (num_layers, batch_size, num_timesteps, 2 * hidden_size), zero beyond the rows' lengths.
+        Raises:
+            ValueError: a shape disagrees.
+        """
+        if inputs.dim() != 3 or inputs.shape[2] != self.input_size:
+            raise ValueError(
+                f"inputs: expected shape (batch_size, num_timesteps, {self.input_size}), got {tuple(inputs.shape)}"
+            )
+        if mask.shape != inputs.shape[:2]:
+            raise ValueError(f"mask: expected shape {tuple(inputs.shape[:2])}, got {tuple(mask.shape)}")
+        with self._lend_state(len(inputs)) as slot:
+            return self.run(inputs, mask.bool().sum(dim=1), slot)
+
+    def run(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
+        """Runs all layers from a lent state; arguments and result as `forward`."""
+        if not self.runs_native(inputs):
+            return self._run_reference(inputs, lengths, slot)
+        batch_size, num_timesteps, _ = inputs.shape
+        out = engine.empty_tensor(self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
+        index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
+        table = inputs.detach().reshape(-1, self.input_size).contiguous().numpy()
+        with self.native_state(slot, batch_size) as state:
+            engine.run_lstm(self.packed(), table, index, lengths.numpy(), state, out.numpy())
+        return out
+
+    def runs_native(self, *inputs: Tensor) -> bool:
+        """Whether the native kernels can run these inputs now."""
+        has_dropout = self.training and self.recurrent_dropout_probability > 0
+        return not has_dropout and engine.runs_native([*inputs, *self._tensors()])
+
+    def packed(self) -> native._cpu.BiLstm:
+        """Returns the native copy of the parameters as they are now."""
+        return self._packed.get(self._tensors(), self._pack)
+
+    def native_state(self, slot: StateSlot, batch_size: int) -> NativeState:
+        """A context that gives a lent state as NumPy arrays to overwrite, and puts them into `slot.final`."""
+        sizes = (2 * self.hidden_size, 2 * self.cell_size)
+        return NativeState(slot, [(self.num_layers, batch_size, size) for size in sizes])
+
+    def _run_reference(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
+        initial = slot.initial
+        if initial is not None:
+            initial = tuple(part.to(inputs) for part in initial)
+        cells = self._cells()
+        masks = None
+        if self.training and self.recurrent_dropout_probability > 0:
+            masks = [tuple(cell.dropout_mask(inputs, len(inputs)) for cell in pair) for pair in cells]
+        output, final = reference.bilstm(
+            inputs,
+            lengths,
+            [tuple(cell.parameter_tuple() for cell in pair) for pair in cells],
+            state=initial,
+            cell_clip=self._cell_clip,
+            proj_clip=self._proj_clip,
+            use_skip_connections=self.use_skip_connections,
+            dropout_masks=masks,
+        )
+        slot.final = tuple(part.detach() for part in final)
+        return output
+
+    def _cells(self) -> list[tuple[LstmCellWithProjection, LstmCellWithProjection]]:
+        # By name, not from the two lists: a module that replaced one is then the one that runs.
+        layers = range(self.num_layers)
+        return [(getattr(self, f"forward_layer_{k}"), getattr(self, f"backward_layer_{k}")) for k in layers]
+
+    def _tensors(self) -> list[Tensor]:
+        return [tensor for pair in self._cells() for cell in pair for tensor in cell.parameter_tuple()]
+
+    def _pack(self, arrays: list[np.ndarray]) -> native._cpu.BiLstm:
+        cells = [tuple(arrays[i : i + 4]) for i in range(0, len(arrays), 4)]
+        layers = list(zip(cells[0::2], cells[1::2], strict=True))
+        return native.pack_lstm(layers, self._cell_clip, self._proj_clip, self.use_skip_connections)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoLstm:
+        super()._apply(fn, *args, **kwargs)
+        if not all(map(engine.is_native_kind, self._tensors())):
+            self._packed.clear()  # moved away: free the native copy
+        return self
+
+
+class NativeState:
+    """See `ElmoLstm.native_state`."""
+
+    def __init__(self, slot: StateSlot, shapes: list[tuple[int, ...]]) -> None:
+        self._slot = slot
+        self._shapes = shapes
+        self._tensors: State | None = None
+
+    def __enter__(self) -> engine.ArrayState | None:
+        if self._slot.initial is not None:
+            # A copy: the call must not write into a state that somebody else may hold.
+            parts = zip(self._shapes, self._slot.initial, strict=True)
+            self._tensors = tuple(engine.empty_tensor(*shape).copy_(part) for shape, part in parts)
+        elif self._slot.keep:
+            self._tensors = tuple(engine.empty_tensor(*shape).zero_() for shape in self._shapes)
+        return None if self._tensors is None else tuple(tensor.numpy() for tensor in self._tensors)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self._slot.final = self._tensors

@@ -1,0 +1,117 @@
+"""The compiled CPU module: its import, its settings for the whole process, and packing weights for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from elmo_fast._version import __version__
+
+try:
+    from elmo_fast import _cpu
+except ImportError as error:
+    raise ImportError(
+        f"elmo_fast._cpu, the compiled part of elmo_fast, is missing or does not load ({error}); install the package "
+        "with `pip install .`, which compiles it: a source folder on the path is not enough"
+    ) from error
+
+ArrayPair = tuple[np.ndarray, np.ndarray]
+LstmArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+_settings_lock = threading.Lock()
+_num_threads: int | None = None
+
+
+def set_num_threads(num_threads: int | None) -> None:
+    """Sets how many threads the native engine uses, in this process, from the next call on.
+
+    Results do not depend on it.
+
+    Args:
+        num_threads: 1 or more; None follows `torch.get_num_threads()`, the default.
+    Raises:
+        ValueError: less than 1, or not an integer.
+    """
+    if num_threads is not None and (
+        not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1
+    ):
+        raise ValueError(f"num_threads: expected an integer of 1 or more, or None, got {num_threads!r}")
+    global _num_threads
+    with _settings_lock:
+        _num_threads = num_threads
+
+
+def get_num_threads() -> int:
+    """Returns how many threads the native engine uses: what `set_num_threads` said, else `torch.get_num_threads()`."""
+    return _num_threads or torch.get_num_threads()
+
+
+def set_isa(name: str) -> None:
+    """Chooses the instruction set of the native kernels, for tests and measurements. Results do not depend on it.
+
+    Args:
+        name: one of `build_info()["isas_available"]`: "generic", "avx2", "avx512" or "neon".
+    Raises:
+        ValueError: unknown, or this machine does not have it.
+    """
+    _cpu.set_isa(name)
+
+
+def get_isa() -> str:
+    """Returns the name of the instruction set in use."""
+    return _cpu.get_isa()
+
+
+def build_info() -> dict[str, Any]:
+    """Describes this installation.
+
+    Returns:
+        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), cuda_built
+        (whether native CUDA kernels are built in), num_threads, compiler, and the versions torch and numpy.
+    """
+    return {
+        "version": __version__,
+        "isas_built": list(_cpu.isas_built()),
+        "isas_available": list(_cpu.isas_available()),
+        "isa": _cpu.get_isa(),
+        "cuda_built": False,
+        "num_threads": get_num_threads(),
+        "compiler": _cpu.compiler(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def pack_encoder(
+    char_embedding: np.ndarray,
+    convolutions: Sequence[ArrayPair],
+    activation: str,
+    highways: Sequence[ArrayPair],
+    projection: ArrayPair | None,
+    max_characters: int,
+) -> _cpu.TokenEncoder:
+    """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
+    return _cpu.TokenEncoder(
+        char_embedding, list(convolutions), activation, list(highways), projection, max_characters
+    )
+
+
+def pack_lstm(
+    layers: Sequence[tuple[LstmArrays, LstmArrays]], cell_clip: float, proj_clip: float, use_skip_connections: bool
+) -> _cpu.BiLstm:
+    """Packs a biLSTM; shapes as in `elmo_fast.weights.LstmWeights`, float32, C-contiguous; a clip of 0 is none."""
+    return _cpu.BiLstm(list(layers), cell_clip, proj_clip, use_skip_connections)
+
+
+def restore_encoder(arguments: Sequence[Any]) -> _cpu.TokenEncoder:
+    """Rebuilds a token encoder from its `weights()`."""
+    return _cpu.TokenEncoder(*arguments)
+
+
+def restore_lstm(arguments: Sequence[Any]) -> _cpu.BiLstm:
+    """Rebuilds a biLSTM from its `weights()`."""
+    return _cpu.BiLstm(*arguments)

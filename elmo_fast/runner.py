@@ -1,0 +1,221 @@
+"""Runs token lists through a biLM in batches of bounded size, whichever object computes it and remembers the state.
+
+`ElmoEmbedder` and `elmo_fast.load` share this; they differ in what they hold: an `ElmoBiLm` module, or packed native
+weights alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elmo_fast.batching import batches_by_length, groups_of, row_groups, windows
+from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.engine import BiLmEngine
+from elmo_fast.state import State, StatefulModule, StateSlot
+
+Sentences = Sequence[Sequence[str]]
+Batch = tuple[list[int], Sequence[Tensor]]
+"""The numbers of its sentences; and its layers, each (batch_size, longest + 2, output_dim), markers included."""
+
+
+class EngineBiLm(StatefulModule):
+    """A biLM of packed native weights alone, with the state that `BiLmEngine` does not keep.
+
+    Args:
+        engine: the weights.
+        state: "carry", "reset" or "frozen".
+    """
+
+    def __init__(self, engine: BiLmEngine, state: str) -> None:
+        super().__init__(state)
+        self.engine = engine
+
+    def forward(self, char_ids: np.ndarray) -> list[Tensor]:
+        """Returns the layers of (batch_size, num_timesteps, max_characters) character ids, markers included."""
+        with self._lend_state(len(char_ids)) as slot:
+            return self._run(char_ids, slot)
+
+    def warm_up(self, sentences: Sentences) -> None:
+        """Fixes the "frozen" state: token lists run one at a time from zero, carried, and the last state is kept.
+
+        Raises:
+            ValueError: the state is not "frozen", or there is no sentence.
+        """
+        self._check_frozen()
+        if not sentences:
+            raise ValueError("sentences: expected at least one, got none")
+        state = None
+        for sentence in sentences:
+            slot = StateSlot(state, keep=True)
+            self._run(tokens_to_char_ids([sentence], self.engine.max_characters), slot)
+            state = slot.final
+        self._freeze_state(state)
+
+    def _run(self, char_ids: np.ndarray, slot: StateSlot) -> list[Tensor]:
+        state = None
+        if slot.initial is not None:  # copied, for the engine writes the final state into it
+            state = tuple(np.array(part.numpy(), dtype=np.float32, order="C") for part in slot.initial)
+        elif slot.keep:
+            state = self.engine.zero_state(len(char_ids))
+        activations, _ = self.engine.forward(char_ids, state)
+        if slot.keep:
+            slot.final = tuple(torch.from_numpy(part) for part in state)
+        return list(torch.from_numpy(activations))
+
+
+def check_sentences(sentences: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Returns token lists as lists, before anything is computed or a state is touched.
+
+    Raises:
+        TypeError: a sentence is a plain string or no sequence, or a token is not a string.
+    """
+    return [_check_sentence(number, sentence) for number, sentence in enumerate(sentences)]
+
+
+def _check_sentence(number: int, sentence: Sequence[str]) -> list[str]:
+    if isinstance(sentence, (str, bytes, dict)) or not isinstance(sentence, Iterable):
+        got = f"{type(sentence).__name__} {sentence!r:.60}"
+        raise TypeError(f"sentence {number}: expected a list of tokens, got the {got}")
+    tokens = list(sentence)
+    for position, token in enumerate(tokens):
+        if not isinstance(token, str):
+            raise TypeError(f"sentence {number}, token {position}: expected a string, got {type(token).__name__}")
+    return tokens
+
+
+class Runner:
+    """The batches of a biLM.
+
+    Args:
+        forward: token lists -> layers, each (batch_size, longest + 2, output_dim), markers included.
+        states: the module that keeps the state between calls of `forward`.
+        num_layers, output_dim: sizes of an output.
+    """
+
+    def __init__(
+        self, forward: Callable[[Sentences], Sequence[Tensor]], states: StatefulModule, num_layers: int, output_dim: int
+    ) -> None:
+        self._forward = forward
+        self._states = states
+        self.num_layers = num_layers
+        self.output_dim = output_dim
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Inside, in state "carry", no other thread's call changes the state; the other states need no lock."""
+        if True:
+            yield
+
+    def batches(self, sentences: Sentences, batch_size: int) -> Iterator[Batch]:
+        """Runs sentences as the state asks for. A sentence may be in no batch if it has no tokens.
+
+        - "carry": in their order, row r of every batch continuing the state of row r of the batch before. A batch
+          beyond the token budget runs in groups of rows, each with its own rows' state: the numbers are those of the
+          whole batch. Rows without tokens run their two markers, as in AllenNLP, unless the batch has no token at all:
+          then nothing runs and the state stays as it is.
+        - otherwise by length, and sentences without tokens not at all: the same numbers, sooner.
+        """
+        if self._states.state != "carry":
+            numbers = [number for number, sentence in enumerate(sentences) if len(sentence)]
+            for group in batches_by_length([len(sentences[number]) for number in numbers], batch_size):
+                rows = [numbers[i] for i in group]
+                yield rows, self._forward([sentences[row] for row in rows])
+            return
+        for start in range(0, len(sentences), batch_size):
+            batch = sentences[start : start + batch_size]
+            if any(map(len, batch)):
+                for rows in row_groups([len(sentence) for sentence in batch], len(batch)):
+                    yield list(range(start + rows.start, start + rows.stop)), self._carry_rows(batch[rows], rows.start)
+
+    def embed(self, sentences: Sentences, batch_size: int) -> list[np.ndarray]:
+        """Returns each sentence's layers, (num_layers, length, output_dim) float32 without markers, in order.
+
+        In state "carry" a lock keeps other calls out until all batches have run.
+        """
+        sentences = check_sentences(sentences)
+        results: list[np.ndarray | None] = [None] * len(sentences)
+        with self.exclusive():
+            for numbers, layers in self.batches(sentences, batch_size):
+                for number, array in zip(numbers, _without_markers(layers, sentences, numbers), strict=True):
+                    results[number] = array
+        return [self._nothing() if array is None else array for array in results]
+
+    def embed_lazily(self, sentences: Iterable[Sequence[str]], batch_size: int) -> Iterator[np.ndarray]:
+        """Yields what `embed` returns, reading one batch ahead ("carry") or one window of batches.
+
+        In state "carry", a batch beyond the token budget is computed as it is asked for, one group of rows at a time.
+        """
+        if self._states.state != "carry":
+            for window in windows(map(_check_sentence, itertools.count(), sentences), batch_size):
+                yield from _drain(self.embed(window, batch_size))
+            return
+        for batch in groups_of(map(_check_sentence, itertools.count(), sentences), batch_size):
+            if not any(map(len, batch)):
+                yield from (self._nothing() for _ in batch)
+            for numbers, layers in self.batches(batch, batch_size):
+                results = list(_without_markers(layers, batch, numbers))
+                del layers  # not to hold a batch twice while the caller works
+                yield from _drain(results)
+
+    def _nothing(self) -> np.ndarray:
+        return np.zeros((self.num_layers, 0, self.output_dim), dtype=np.float32)
+
+    def _carry_rows(self, sentences: Sentences, first_row: int) -> Sequence[Tensor]:
+        """Runs sentences as rows first_row, first_row + 1, ... of the carried state."""
+        states = self._states
+        with states._state_lock:
+            if first_row == 0:
+                return self._forward(sentences)
+            before = states._states
+            after = before
+            try:
+                states._states = _rows_from(before, first_row)
+                layers = self._forward(sentences)
+                after = _replace_rows_from(before, first_row, states._states)
+            finally:
+                states._states = after
+        return layers
+
+
+def as_arrays(layers: Sequence[Tensor]) -> list[np.ndarray]:
+    """The layers as float32 NumPy arrays; no copy where they are that already."""
+    return [layer.detach().to("cpu", torch.float32).numpy() for layer in layers]
+
+
+def _without_markers(layers: Sequence[Tensor], sentences: Sentences, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    arrays = as_arrays(layers)
+    for row, number in enumerate(numbers):
+        # A fresh array each: a view would keep its whole batch in memory for as long as one sentence is kept.
+        yield np.stack([array[row, 1 : len(sentences[number]) + 1] for array in arrays])
+
+
+def _drain(results: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yields results in order, letting go of each."""
+    results.reverse()
+    while results:
+        yield results.pop()
+
+
+def _rows_from(state: State | None, first_row: int) -> State | None:
+    if state is None or state[0].shape[1] <= first_row:
+        return None
+    return tuple(part[:, first_row:] for part in state)
+
+
+def _replace_rows_from(state: State | None, first_row: int, rows: State | None) -> State | None:
+    """The state with its rows from first_row on replaced; rows that it does not have yet are zero."""
+    if rows is None:
+        return state
+    if state is None:
+        return tuple(torch.nn.functional.pad(part, (0, 0, first_row, 0)) for part in rows)
+    missing = max(0, first_row - state[0].shape[1])
+    return tuple(
+        torch.cat([torch.nn.functional.pad(old[:, :first_row], (0, 0, 0, missing)), new], dim=1)
+        for old, new in zip(state, rows, strict=True)
+    )

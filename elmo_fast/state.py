@@ -1,0 +1,177 @@
+"""What a biLM remembers between calls: the state policies "carry", "reset" and "frozen"."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+STATE_MODES = ("carry", "reset", "frozen")
+
+State = tuple[Tensor, Tensor]
+
+
+class SharedLock:
+    """A re-entrant lock for objects that are pickled, deep-copied and forked: each copy gets a new, open one."""
+
+    _instances: weakref.WeakSet[SharedLock] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        SharedLock._instances.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[SharedLock], tuple[()]]:
+        return SharedLock, ()
+
+    @classmethod
+    def _open_all(cls) -> None:
+        # A thread that held a lock in the parent process does not exist in the child and would never release it.
+        for lock in list(cls._instances):
+            lock._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SharedLock._open_all)
+
+
+def check_mode(state: str) -> str:
+    """Returns `state`; raises ValueError when it is not one of `STATE_MODES`."""
+    if state not in STATE_MODES:
+        raise ValueError(f"state: expected one of {', '.join(map(repr, STATE_MODES))}, got {state!r}")
+    return state
+
+
+class StateSlot:
+    """One call's loan of the state: `initial` is what it starts from (None is zero), `final` what it leaves behind.
+
+    Where `keep` is false nobody reads `final`, and the call need not set it.
+    """
+
+    def __init__(self, initial: State | None, keep: bool) -> None:
+        self.initial = initial
+        self.keep = keep
+        self.final: State | None = None
+
+
+class StatefulModule(nn.Module):
+    """A module with an LSTM state h (n_layers, rows, 2 * projection_dim), c (n_layers, rows, 2 * cell_size).
+
+    - "carry": the final state of each row of a call is the initial state of the same row (by index) of the next call.
+      Rows beyond those seen so far start from zero; a smaller batch reads and updates only the first rows. A lock
+      orders concurrent calls.
+    - "reset": every call starts from zero.
+    - "frozen": every row of every call starts from the one state that `warm_up` fixed; zero before the first `warm_up`.
+
+    States are detached. They follow `.to()`, are pickled and deep-copied, and are never part of the `state_dict`.
+
+    Args:
+        state: the mode.
+    """
+
+    def __init__(self, state: str = "carry") -> None:
+        super().__init__()
+        self._state_mode = check_mode(state)
+        self._state_lock = SharedLock()
+        self._states: State | None = None  # replaced, never written into: whoever kept a reference has a snapshot
+
+    @property
+    def state(self) -> str:
+        """The mode; assigning to it switches. Into and out of "frozen" the remembered state is forgotten."""
+        return self._state_mode
+
+    @state.setter
+    def state(self, mode: str) -> None:
+        check_mode(mode)
+        with self._state_lock:
+            if "frozen" in (mode, self._state_mode) and mode != self._state_mode:
+                self._states = None
+            self._state_mode = mode
+
+    @property
+    def stateful(self) -> bool:
+        """AllenNLP's name: True is state "carry"; assigning True or False switches between "carry" and "reset"."""
+        return self.state == "carry"
+
+    @stateful.setter
+    def stateful(self, value: bool) -> None:
+        self.state = "carry" if value else "reset"
+
+    def reset_states(self, mask: Tensor | None = None) -> None:
+        """Forgets the state, the "frozen" one included.
+
+        Args:
+            mask: (rows,) bool, the rows to forget, as many as the state has; None is all.
+        Raises:
+            ValueError: `mask` has another number of rows than the state.
+        """
+        with self._state_lock:
+            if mask is None:
+                self._states = None
+            elif self._states is not None:
+                rows = self._states[0].shape[1]
+                if mask.shape != (rows,):
+                    raise ValueError(f"mask: expected shape ({rows},), the rows of the state, got {tuple(mask.shape)}")
+                forget = mask.bool().to(self._states[0].device)[None, :, None]
+                # A fill, not a product: a row that went NaN must come back to zero.
+                self._states = tuple(part.masked_fill(forget, 0.0) for part in self._states)
+
+    @contextlib.contextmanager
+    def _lend_state(self, batch_size: int) -> Iterator[StateSlot]:
+        """Lends the state to one call of `batch_size` rows; stores `slot.final` unless the call raised."""
+        mode = self._state_mode
+        if mode == "carry":
+            with self._state_lock:
+                slot = StateSlot(_first_rows(self._states, batch_size), keep=True)
+                yield slot
+                if slot.final is not None:
+                    self._states = _replace_first_rows(self._states, slot.final)
+        else:
+            state = self._states if mode == "frozen" else None
+            initial = None if state is None else tuple(part.expand(-1, batch_size, -1) for part in state)
+            yield StateSlot(initial, keep=False)
+
+    def _freeze_state(self, state: State) -> None:
+        """Makes a state of one row the one that every row starts from; only in mode "frozen"."""
+        with self._state_lock:
+            self._states = _replace_first_rows(None, state)
+
+    def _check_frozen(self) -> None:
+        if self._state_mode != "frozen":
+            raise ValueError(f'warm_up: expected a model with state="frozen", got state={self._state_mode!r}')
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> StatefulModule:
+        super()._apply(fn, *args, **kwargs)
+        if self._states is not None:
+            self._states = tuple(fn(part) for part in self._states)
+        return self
+
+
+def _first_rows(state: State | None, batch_size: int) -> State | None:
+    if state is None:
+        return None
+    missing = batch_size - state[0].shape[1]
+    if missing <= 0:
+        return tuple(part[:, :batch_size] for part in state)
+    return tuple(nn.functional.pad(part, (0, 0, 0, missing)) for part in state)
+
+
+def _replace_first_rows(state: State | None, final: State) -> State:
+    # Tensors made in inference mode could never be part of a later training step.
+    with torch.inference_mode(False):
+        final = tuple(part.clone() if part.is_inference() else part.detach() for part in final)
+        batch_size = final[0].shape[1]
+        if state is None or state[0].shape[1] <= batch_size:
+            return final
+        rest = (old[:, batch_size:].to(new) for new, old in zip(final, state, strict=True))
+        return tuple(torch.cat(parts, dim=1) for parts in zip(final, rest, strict=True))
