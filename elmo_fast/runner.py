@@ -109,7 +109,7 @@ class Runner:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Inside, in state "carry", no other thread's call changes the state; the other states need no lock."""
-        if True:
+        with self._states._state_lock if self._states.state == "carry" else contextlib.nullcontext():
             yield
 
     def batches(self, sentences: Sentences, batch_size: int) -> Iterator[Batch]:
