@@ -55,7 +55,7 @@ def test_other_number_of_characters(random_model) -> None:  # type: ignore[no-un
     encoder = ElmoCharacterEncoder(*files)
     expected = ElmoCharacterEncoder(*files).double()(char_ids)["token_embedding"]
     assert (encoder(char_ids)["token_embedding"] - expected).abs().max().item() <= NATIVE
-    with pytest.raises(ValueError, match=r"char_ids: expected shape \(batch_size, num_timesteps, 9\), got \(3, 3, 50\)"):
+    with pytest.raises(ValueError, match=r"expected shape \(batch_size, num_timesteps, 9\), got \(3, 3, 50\)"):
         encoder(batch_to_ids(BATCH))
 
 

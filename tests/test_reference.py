@@ -29,9 +29,9 @@ def largest(difference: torch.Tensor) -> float:
 
 def test_lstm_without_clipping_is_torchs_own_lstm() -> None:
     input_size, projection_dim, cell_size = 5, 3, 7
+    input_sizes = (input_size, projection_dim)
     layers = [
-        tuple(lstm_weights(input_size if k == 0 else projection_dim, projection_dim, cell_size, 10 * k + d) for d in (0, 1))
-        for k in (0, 1)
+        tuple(lstm_weights(input_sizes[k], projection_dim, cell_size, 10 * k + d) for d in (0, 1)) for k in (0, 1)
     ]
     x, lengths = normal(4, 6, input_size), torch.tensor([6, 2, 1, 4])
     start = normal(2, 4, 2 * projection_dim), normal(2, 4, 2 * cell_size)
@@ -80,8 +80,9 @@ def test_rows_are_independent_and_padding_is_never_read(reverse: bool) -> None:
     x[torch.arange(5) >= lengths[:, None]] = float("nan")
     output, (h, c) = reference.lstm(x, lengths, weights, reverse=reverse, state=state)
     for row, n in enumerate(lengths.tolist()):
+        start = tuple(part[row : row + 1] for part in state)
         alone, (h1, c1) = reference.lstm(
-            x[row : row + 1, :n], torch.tensor([n]), weights, reverse=reverse, state=tuple(s[row : row + 1] for s in state)
+            x[row : row + 1, :n], torch.tensor([n]), weights, reverse=reverse, state=start
         )
         assert not output[row, n:].any()
         assert n == 0 or largest(output[row, :n] - alone[0]) <= FLOAT64

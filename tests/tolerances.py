@@ -29,6 +29,12 @@ GOLDEN_GRADIENT = {
 NATIVE = 2e-6
 """A native float32 result against the float64 reference of the same model."""
 
+LAYER_NORM = 8e-6
+"""The same after layer norm, which divides by a standard deviation below 1, and so the errors too."""
+
+CUDA = 5e-6
+"""A float32 result on a CUDA device against the CPU's."""
+
 FLOAT64 = 1e-12
 """Two float64 computations of one thing."""
 
@@ -37,3 +43,6 @@ FLOAT32 = 1e-6
 
 HALF = 2e-2
 """A float16 or bfloat16 result against the float32 one."""
+
+DIFFERENT = 1e-4
+"""Two float32 results that must differ do so by more than this."""
