@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-import elmo_fast
 import machine
+import torch
 from peers import Model, available, load_peer
 from sizes import SIZES, model_files
 from texts import Workload, read_sentences, workloads
+
+import elmo_fast
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 
 import torch
-
 from texts import test_data
 
 Model = Callable[[torch.Tensor], torch.Tensor]

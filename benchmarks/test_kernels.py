@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from texts import read_sentences
 
 import elmo_fast
 from elmo_fast import _cpu
 from elmo_fast.engine import BiLmEngine
-from texts import read_sentences
 
 
 @pytest.fixture(scope="module")

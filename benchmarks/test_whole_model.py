@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-
-import elmo_fast
 from peers import available, load_peer
 from texts import Workload, read_sentences, workloads
+
+import elmo_fast
 
 
 @pytest.mark.parametrize("workload", workloads(read_sentences()[1]), ids=lambda w: w.name)

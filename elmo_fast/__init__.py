@@ -1,9 +1,9 @@
 """ELMo with AllenNLP's names and numbers, on native CPU kernels.
 
-    from elmo_fast import Elmo, batch_to_ids
+from elmo_fast import Elmo, batch_to_ids
 
-    elmo = Elmo(options_file, weight_file, num_output_representations=1)
-    vectors = elmo(batch_to_ids([["A", "sentence", "."]]))["elmo_representations"][0]
+elmo = Elmo(options_file, weight_file, num_output_representations=1)
+vectors = elmo(batch_to_ids([["A", "sentence", "."]]))["elmo_representations"][0]
 """
 
 from elmo_fast._version import __version__

@@ -147,18 +147,15 @@ class Elmo(nn.Module):
             word_inputs = word_inputs.flatten(0, -2)
         bilm_output = self._elmo_lstm(inputs, word_inputs)
         layers, mask = bilm_output["activations"], bilm_output["mask"]
-        representations = [self._mix(k, layers, mask) for k in range(len(self._scalar_mixes))]
+        mixes = (getattr(self, f"scalar_mix_{k}") for k in range(len(self._scalar_mixes)))
+        representations = [layer_mix(layers, mask) for layer_mix in mixes]
         if not self._keep_sentence_boundaries:
             mask = _without_markers(mask)
-        representations = [x.reshape(*leading, *x.shape[1:]) for x in representations]
+            # </S> now is padding, and after layer norm no padding is zero.
+            padding = ~mask.unsqueeze(-1)
+            representations = [x[:, 1:-1].masked_fill(padding, 0.0) for x in representations]
+        representations = [self._dropout(x).reshape(*leading, *x.shape[1:]) for x in representations]
         return {"elmo_representations": representations, "mask": mask.reshape(*leading, mask.shape[1])}
-
-    def _mix(self, k: int, layers: Sequence[Tensor], mask: Tensor) -> Tensor:
-        mixed = getattr(self, f"scalar_mix_{k}")(layers, mask)
-        if not self._keep_sentence_boundaries:
-            # Where the mix ran over padding, as with layer norm, padding is not zero.
-            mixed = mixed[:, 1:-1].masked_fill(~_without_markers(mask).unsqueeze(-1), 0.0)
-        return self._dropout(mixed)
 
 
 def _without_markers(mask: Tensor) -> Tensor:

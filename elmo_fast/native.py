@@ -95,9 +95,7 @@ def pack_encoder(
     max_characters: int,
 ) -> _cpu.TokenEncoder:
     """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
-    return _cpu.TokenEncoder(
-        char_embedding, list(convolutions), activation, list(highways), projection, max_characters
-    )
+    return _cpu.TokenEncoder(char_embedding, list(convolutions), activation, list(highways), projection, max_characters)
 
 
 def pack_lstm(

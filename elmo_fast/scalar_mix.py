@@ -102,9 +102,7 @@ class AdditiveMix(_Mix):
 def _parameters(name: str, values: Sequence[float], expected: int, dim: int, trainable: bool) -> nn.ParameterList:
     if len(values) != expected:
         raise ValueError(f"{name}: expected {expected} numbers, got {len(values)}: {values}")
-    return nn.ParameterList(
-        nn.Parameter(torch.full((dim,), float(value)), requires_grad=trainable) for value in values
-    )
+    return nn.ParameterList(nn.Parameter(torch.full((dim,), float(value)), requires_grad=trainable) for value in values)
 
 
 def layer_norm(tensor: Tensor, mask: Tensor) -> Tensor:

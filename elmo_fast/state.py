@@ -55,6 +55,7 @@ def check_mode(state: str) -> str:
 class StateSlot:
     """One call's loan of the state: `initial` is what it starts from (None is zero), `final` what it leaves behind.
 
+    `final` holds new, detached tensors: neither those of `initial`, nor any that the call's caller may write into.
     Where `keep` is false nobody reads `final`, and the call need not set it.
     """
 
@@ -144,7 +145,7 @@ class StatefulModule(nn.Module):
     def _freeze_state(self, state: State) -> None:
         """Makes a state of one row the one that every row starts from; only in mode "frozen"."""
         with self._state_lock:
-            self._states = _replace_first_rows(None, state)
+            self._states = state
 
     def _check_frozen(self) -> None:
         if self._state_mode != "frozen":
@@ -167,11 +168,8 @@ def _first_rows(state: State | None, batch_size: int) -> State | None:
 
 
 def _replace_first_rows(state: State | None, final: State) -> State:
-    # Tensors made in inference mode could never be part of a later training step.
-    with torch.inference_mode(False):
-        final = tuple(part.clone() if part.is_inference() else part.detach() for part in final)
-        batch_size = final[0].shape[1]
-        if state is None or state[0].shape[1] <= batch_size:
-            return final
-        rest = (old[:, batch_size:].to(new) for new, old in zip(final, state, strict=True))
-        return tuple(torch.cat(parts, dim=1) for parts in zip(final, rest, strict=True))
+    batch_size = final[0].shape[1]
+    if state is None or state[0].shape[1] <= batch_size:
+        return final
+    rest = (old[:, batch_size:].to(new) for new, old in zip(final, state, strict=True))
+    return tuple(torch.cat(parts, dim=1) for parts in zip(final, rest, strict=True))

@@ -7,7 +7,7 @@ import torch
 from tolerances import FLOAT32, NATIVE
 
 from elmo_fast import ElmoLstm
-from elmo_fast.lstm import LstmCellWithProjection
+from elmo_fast.lstm_cell import LstmCellWithProjection
 
 SIZES = {"input_size": 5, "hidden_size": 4, "cell_size": 9, "num_layers": 2}
 

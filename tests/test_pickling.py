@@ -123,14 +123,15 @@ def test_fork_while_a_thread_holds_the_lock(random_model) -> None:  # type: igno
     held.wait()
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    child = context.Process(target=_states_in_child, args=(bilm, queue))
+    child = context.Process(target=_states_in_child, args=(bilm, queue), daemon=True)
     child.start()
     try:
         assert queue.get(timeout=60) == (3, 3, 5, 12)
     finally:
         done.set()
         thread.join()
-        child.join(timeout=60)
+        child.join(timeout=10)
+        child.kill()
 
 
 class Sentences(torch.utils.data.Dataset):

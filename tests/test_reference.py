@@ -81,9 +81,7 @@ def test_rows_are_independent_and_padding_is_never_read(reverse: bool) -> None:
     output, (h, c) = reference.lstm(x, lengths, weights, reverse=reverse, state=state)
     for row, n in enumerate(lengths.tolist()):
         start = tuple(part[row : row + 1] for part in state)
-        alone, (h1, c1) = reference.lstm(
-            x[row : row + 1, :n], torch.tensor([n]), weights, reverse=reverse, state=start
-        )
+        alone, (h1, c1) = reference.lstm(x[row : row + 1, :n], torch.tensor([n]), weights, reverse=reverse, state=start)
         assert not output[row, n:].any()
         assert n == 0 or largest(output[row, :n] - alone[0]) <= FLOAT64
         assert largest(h[row] - h1[0]) <= FLOAT64

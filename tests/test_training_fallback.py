@@ -90,7 +90,7 @@ def load_other_weights(bilm: ElmoBiLm) -> None:
 
 def change_one_bias(bilm: ElmoBiLm) -> None:
     with torch.no_grad():
-        bilm._elmo_lstm.forward_layer_1.state_linearity.bias[3] += 1.0
+        bilm._elmo_lstm.forward_layer_1.state_linearity.bias[4] += 1.0  # not one of those that `packed.py` samples
 
 
 def replace_a_submodule(bilm: ElmoBiLm) -> None:
