@@ -13,7 +13,6 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import machine
@@ -54,7 +53,7 @@ def measure(workload: Workload, models: dict[str, Model], repeats: int) -> dict[
     for i in range(repeats + 1):
         batch = workload.batch(i)
         ids = elmo_fast.batch_to_ids(batch)
-        turn = {name: _time(lambda model=model: model(ids)) for name, model in models.items()}
+        turn = {name: _time(model, ids) for name, model in models.items()}
         if i > 0:
             tokens.append(sum(len(sentence) for sentence in batch))
             for name, value in turn.items():
@@ -73,18 +72,17 @@ def measure(workload: Workload, models: dict[str, Model], repeats: int) -> dict[
     return row
 
 
-def _time(call: Callable[[], object]) -> float:
+def _time(model: Model, ids: torch.Tensor) -> float:
     start = time.perf_counter()
-    call()
+    model(ids)
     return time.perf_counter() - start
 
 
 def _line(row: dict[str, object]) -> str:
     parts = [f"{row['workload']:32s}"]
     for name, value in row["models"].items():
-        parts.append(
-            f"{name} {value['milliseconds']:8.1f} ms +- {value['spread']:.1f} ({value['tokens_per_second']:.0f} tokens/s)"
-        )
+        speed = f"{value['milliseconds']:.1f} ms +- {value['spread']:.1f}, {value['tokens_per_second']:.0f} tokens/s"
+        parts.append(f"{name} {speed}")
     parts += [f"{ratio:.2f} times {name}" for name, ratio in row["times_faster_than"].items()]
     return " | ".join(parts)
 
