@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "dispatch.h"
 
@@ -13,6 +12,9 @@ namespace {
 // (64 KB a row in the original model) should still be near when the steps read it.
 constexpr int64_t kInputRows = 256;
 
+// Rows that walk together. More would save nothing, and memory for a step's input product grows with them.
+constexpr size_t kGroupRows = 512;
+
 // Recurrent weights of both directions below which they run side by side, half of the threads each: no thread then
 // waits for another at every step. Above it one direction at a time has the shared cache to itself.
 constexpr int64_t kSideBySideBytes = int64_t{24} << 20;
@@ -22,15 +24,12 @@ constexpr int64_t kSideBySideBytes = int64_t{24} << 20;
 // How the ragged batch is walked: rows by falling length, so that the rows active at step s are the first active[s].
 // Packed order is step-major; both directions share it (the backward one counts steps from each row's end).
 struct BiLstm::Plan {
-  std::vector<int64_t> rows;     // (n): row of the batch, longest first; rows of length 0 are left out
+  std::vector<int64_t> rows;     // (n): row of the batch, longest first, none of length 0
   std::vector<int64_t> lengths;  // (n)
   std::vector<int64_t> active;   // (steps)
   std::vector<int64_t> offset;   // (steps + 1): first packed row of a step
 
-  explicit Plan(const BiLstmCall& call) {
-    for (int64_t b = 0; b < call.batch_size; ++b)
-      if (call.lengths[b] > 0) rows.push_back(b);
-    std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return call.lengths[a] > call.lengths[b]; });
+  Plan(const BiLstmCall& call, std::vector<int64_t> sorted_rows) : rows(std::move(sorted_rows)) {
     for (int64_t b : rows) lengths.push_back(call.lengths[b]);
     offset.push_back(0);
     int64_t n = this->n();
@@ -122,7 +121,30 @@ bool BiLstm::directions_fit_side_by_side() const {
 }
 
 void BiLstm::run(const BiLstmCall& call, int num_threads) const {
-  const Plan plan(call);
+  std::vector<int64_t> rows;
+  for (int64_t b = 0; b < call.batch_size; ++b)
+    if (call.lengths[b] > 0) rows.push_back(b);
+  std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return call.lengths[a] > call.lengths[b]; });
+  run_job(num_threads, [&](const Team& team) { clear_padding(team, call); });
+  for (size_t i = 0; i < rows.size(); i += kGroupRows) {
+    const auto begin = rows.begin() + static_cast<ptrdiff_t>(i);
+    run_group(call, Plan(call, {begin, begin + static_cast<ptrdiff_t>(std::min(kGroupRows, rows.size() - i))}),
+              num_threads);
+  }
+}
+
+void BiLstm::clear_padding(const Team& team, const BiLstmCall& call) const {
+  const int64_t width = 2 * shape_.projection_dim;
+  const auto [row_begin, row_end] = team.share(num_layers() * call.batch_size);
+  for (int64_t i = row_begin; i < row_end; ++i) {
+    const int64_t length = call.lengths[i % call.batch_size];
+    std::memset(call.out + (i * call.num_timesteps + length) * width, 0,
+                static_cast<size_t>((call.num_timesteps - length) * width) * sizeof(float));
+  }
+}
+
+void BiLstm::run_group(const BiLstmCall& call, const Plan& plan, int num_threads) const {
+  const KernelTable& kernel = kernels();  // once a call: set_isa may be called meanwhile
   const int64_t layers = num_layers();
   const bool side_by_side = directions_fit_side_by_side();
   Scratch scratch[2] = {Scratch(shape_), Scratch(shape_)};
@@ -133,34 +155,26 @@ void BiLstm::run(const BiLstmCall& call, int num_threads) const {
   scratch[1].carve(plan, layers, &workspace, twin);
   TeamSplit split;
   run_job(num_threads, [&](Team& team) {
-    const auto [row_begin, row_end] = team.share(layers * call.batch_size);
-    const int64_t width = 2 * shape_.projection_dim;
-    for (int64_t i = row_begin; i < row_end; ++i) {
-      const int64_t length = call.lengths[i % call.batch_size];
-      std::memset(call.out + (i * call.num_timesteps + length) * width, 0,
-                  static_cast<size_t>((call.num_timesteps - length) * width) * sizeof(float));
-    }
     if (side_by_side && team.size() % 2 == 0) {
       Team half = team.half(split);
       const int direction = team.rank() < team.size() / 2 ? 0 : 1;
-      for (int64_t l = 0; l < layers; ++l) run_direction(half, call, plan, scratch[direction], l, direction);
+      for (int64_t l = 0; l < layers; ++l) run_direction(kernel, half, call, plan, scratch[direction], l, direction);
     } else {
       for (int64_t l = 0; l < layers; ++l)
-        for (int d = 0; d < 2; ++d) run_direction(team, call, plan, scratch[d], l, d);
+        for (int d = 0; d < 2; ++d) run_direction(kernel, team, call, plan, scratch[d], l, d);
     }
   });
 }
 
-void BiLstm::run_direction(Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
-                           int direction) const {
-  const KernelTable& kernel = kernels();
+void BiLstm::run_direction(const KernelTable& kernel, Team& team, const BiLstmCall& call, const Plan& plan, Scratch& s,
+                           int64_t layer, int direction) const {
   const Layer& w = layers_[direction][static_cast<size_t>(layer)];
   const int64_t projection_dim = shape_.projection_dim, depth = layer_input_size(layer);
   const auto [panel_begin, panel_end] = team.share(w.state.units() / kGateUnits);
   const auto [unit_begin, unit_end] = team.share(w.projection.units());
   const float* below = layer == 0 ? nullptr : s.y[(layer - 1) % 2];
   float* const above = layer + 1 < num_layers() ? s.y[layer % 2] : nullptr;
-  float** const out = const_cast<float**>(s.out.data());
+  float** const out = s.out.data();
 
   load_state(team, call, plan, s, layer, direction);
   for (int64_t first = 0; first < plan.steps();) {

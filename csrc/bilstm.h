@@ -49,8 +49,10 @@ class BiLstm {
   };
   struct Plan;
   struct Scratch;
-  void run_direction(Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& scratch, int64_t layer,
-                     int direction) const;
+  void clear_padding(const Team& team, const BiLstmCall& call) const;
+  void run_group(const BiLstmCall& call, const Plan& plan, int num_threads) const;
+  void run_direction(const KernelTable& kernel, Team& team, const BiLstmCall& call, const Plan& plan, Scratch& scratch,
+                     int64_t layer, int direction) const;
   void load_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
                   int direction) const;
   void store_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -37,12 +38,26 @@ T* data_of(const py::handle& object, const std::string& name, const Shape& expec
     throw py::value_error(name + ": expected a C-contiguous array of " + std::string(py::str(py::dtype::of<T>())) +
                           ", got " + std::string(py::str(array.dtype())) +
                           ((array.flags() & py::array::c_style) ? "" : " (not contiguous)"));
+  if (!(array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_)) throw py::value_error(name + ": misaligned data");
   const Shape shape(array.shape(), array.shape() + array.ndim());
   bool equal = shape.size() == expected.size();
   for (size_t i = 0; equal && i < shape.size(); ++i) equal = expected[i] < 0 || shape[i] == expected[i];
   if (!equal) throw py::value_error(name + ": expected shape " + to_text(expected) + ", got " + to_text(shape));
   if (writeable && !array.writeable()) throw py::value_error(name + ": the array is read-only");
   return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+// The items of a Python sequence of `n`, kept alive in `keep`, since what makes them may make them anew each time.
+std::vector<py::object> items_of(const py::handle& object, const std::string& name, size_t n,
+                                 std::vector<py::object>* keep) {
+  std::vector<py::object> items;
+  if (!py::isinstance<py::sequence>(object)) throw py::value_error(name + ": expected a sequence");
+  for (const py::handle& item : py::reinterpret_borrow<py::sequence>(object))
+    items.push_back(py::reinterpret_borrow<py::object>(item));
+  if (items.size() != n)
+    throw py::value_error(name + ": expected " + std::to_string(n) + " items, got " + std::to_string(items.size()));
+  keep->insert(keep->end(), items.begin(), items.end());
+  return items;
 }
 
 int64_t size_of(const py::handle& object, const std::string& name, int axis) {
@@ -63,6 +78,7 @@ int checked_threads(int num_threads) {
 std::unique_ptr<TokenEncoder> make_token_encoder(const py::object& char_embedding, const py::list& convolutions,
                                                  const std::string& activation, const py::list& highways,
                                                  const py::object& projection, int64_t max_characters) {
+  std::vector<py::object> keep;  // every array that `p` points into
   TokenEncoderParams p{};
   p.char_embedding = data_of<float>(char_embedding, "char_embedding", {-1, -1});
   p.n_char_ids = size_of(char_embedding, "char_embedding", 0);
@@ -73,7 +89,8 @@ std::unique_ptr<TokenEncoder> make_token_encoder(const py::object& char_embeddin
   p.activation = activation == "tanh" ? Activation::kTanh : Activation::kRelu;
   for (const py::handle& item : convolutions) {
     const std::string name = "convolutions[" + std::to_string(p.convolutions.size()) + "]";
-    const auto [weight, bias] = item.cast<std::pair<py::object, py::object>>();
+    const std::vector<py::object> pair = items_of(item, name, 2, &keep);
+    const py::object &weight = pair[0], &bias = pair[1];
     const int64_t n = size_of(weight, name + " weight", 0), width = size_of(weight, name + " weight", 2);
     if (n < 1 || width < 1 || width > max_characters)
       throw py::value_error(name + ": expected at least one filter and a width in [1, " +
@@ -86,13 +103,16 @@ std::unique_ptr<TokenEncoder> make_token_encoder(const py::object& char_embeddin
   const int64_t f = p.n_filters();
   for (const py::handle& item : highways) {
     const std::string name = "highways[" + std::to_string(p.highways.size()) + "]";
-    const auto [weight, bias] = item.cast<std::pair<py::object, py::object>>();
+    const std::vector<py::object> pair = items_of(item, name, 2, &keep);
+    const py::object &weight = pair[0], &bias = pair[1];
     p.highways.push_back(
         {data_of<float>(weight, name + " weight", {2 * f, f}), data_of<float>(bias, name + " bias", {2 * f})});
   }
   if (!projection.is_none()) {
-    const auto [weight, bias] = projection.cast<std::pair<py::object, py::object>>();
+    const std::vector<py::object> pair = items_of(projection, "projection", 2, &keep);
+    const py::object &weight = pair[0], &bias = pair[1];
     p.projection_dim = size_of(weight, "projection weight", 0);
+    if (p.projection_dim < 1) throw py::value_error("projection weight: expected at least one row");
     p.projection_weight = data_of<float>(weight, "projection weight", {p.projection_dim, f});
     p.projection_bias = data_of<float>(bias, "projection bias", {p.projection_dim});
   }
@@ -141,25 +161,27 @@ py::tuple encoder_weights(const TokenEncoder& encoder) {
 }
 
 float checked_clip(double clip, const char* name) {
-  if (!(clip >= 0)) throw py::value_error(std::string(name) + ": expected 0 or more, got " + std::to_string(clip));
-  return static_cast<float>(clip);
+  const auto value = static_cast<float>(clip);
+  // A bound too small for a float32 must not become 0, which means none.
+  if (!(clip >= 0) || (clip > 0 && value == 0.0f))
+    throw py::value_error(std::string(name) + ": expected 0 or a positive float32, got " + std::to_string(clip));
+  return value;
 }
 
 std::unique_ptr<BiLstm> make_bilstm(const py::list& layers, double cell_clip, double proj_clip,
                                     bool use_skip_connections) {
+  std::vector<py::object> keep;  // every array that `p` points into
   BiLstmParams p{};
   p.cell_clip = checked_clip(cell_clip, "cell_clip");
   p.proj_clip = checked_clip(proj_clip, "proj_clip");
   p.use_skip_connections = use_skip_connections;
   for (const py::handle& layer : layers) {
-    const auto directions = layer.cast<std::vector<std::vector<py::object>>>();
-    if (directions.size() != 2) throw py::value_error("layers: expected (forward, backward) for each layer");
+    const std::string layer_name = "layers[" + std::to_string(p.backward.size()) + "]";
+    const std::vector<py::object> directions = items_of(layer, layer_name, 2, &keep);
     for (size_t d = 0; d < 2; ++d) {
-      const std::string name = "layers[" + std::to_string(p.backward.size()) + "][" + std::to_string(d) + "] ";
-      if (directions[d].size() != 4)
-        throw py::value_error(name + ": expected (input_weight, state_weight, bias, projection)");
-      const py::object &input = directions[d][0], &state = directions[d][1], &bias = directions[d][2],
-                       &projection = directions[d][3];
+      const std::string name = layer_name + "[" + std::to_string(d) + "] ";
+      const std::vector<py::object> weights = items_of(directions[d], name, 4, &keep);
+      const py::object &input = weights[0], &state = weights[1], &bias = weights[2], &projection = weights[3];
       if (p.forward.empty()) {
         p.projection_dim = size_of(projection, name + "projection", 0);
         p.cell_size = size_of(projection, name + "projection", 1);
@@ -186,10 +208,10 @@ void run(const BiLstm& lstm, const py::object& x, const py::object& index, const
   const BiLstmParams& s = lstm.shape();
   BiLstmCall call{};
   call.x = data_of<float>(x, "x", {-1, s.input_size});
-  call.index = data_of<int32_t>(index, "index", {-1, -1});
+  const int32_t* given_index = data_of<int32_t>(index, "index", {-1, -1});
   call.batch_size = size_of(index, "index", 0);
   call.num_timesteps = size_of(index, "index", 1);
-  call.lengths = data_of<int64_t>(lengths, "lengths", {call.batch_size});
+  const int64_t* given_lengths = data_of<int64_t>(lengths, "lengths", {call.batch_size});
   const int64_t layers = lstm.num_layers(), b = call.batch_size, t = call.num_timesteps, n_rows = size_of(x, "x", 0);
   call.out = data_of<float>(out, "out", {layers, b, t, 2 * s.projection_dim}, true);
   if (h.is_none() != c.is_none()) throw py::value_error("h, c: expected both or neither");
@@ -198,6 +220,11 @@ void run(const BiLstm& lstm, const py::object& x, const py::object& index, const
     call.c = data_of<float>(c, "c", {layers, b, 2 * s.cell_size}, true);
   }
   checked_threads(num_threads);
+  // Copies: another thread that wrote into the arrays after the check would send reads out of bounds.
+  const std::vector<int32_t> own_index(given_index, given_index + b * t);
+  const std::vector<int64_t> own_lengths(given_lengths, given_lengths + b);
+  call.index = own_index.data();
+  call.lengths = own_lengths.data();
   for (int64_t i = 0; i < b; ++i) {
     if (call.lengths[i] < 0 || call.lengths[i] > t)
       throw py::value_error("lengths[" + std::to_string(i) + "]: expected 0 to " + std::to_string(t) + ", got " +

@@ -36,7 +36,8 @@ struct DenseArgs {
   ptrdiff_t ldo;
 };
 
-// One highway layer; units come in pairs (transform, carry) of the same 16 features.
+// One highway layer; units come in pairs (transform, carry) of the same 16 features. Rows of gemm.a and of out must be
+// readable and writeable up to the next multiple of kUnit.
 struct HighwayArgs {
   Gemm gemm;
   const float* bias;  // (2 * features) in unit order
@@ -99,7 +100,7 @@ struct KernelTable {
   void (*tanh)(const float* x, float* y, int64_t n);     // n values, for tests
 };
 
-// One exported symbol an instruction-set unit; null where the unit was not built for this architecture.
+// One exported symbol an instruction-set unit; only those of the architecture built for exist.
 extern "C" {
 const KernelTable* elmo_fast_kernels_generic();
 const KernelTable* elmo_fast_kernels_avx2();

@@ -7,50 +7,69 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <utility>
 
 namespace elmo_fast {
 
-// Barrier counters of the two halves of a team; lives as long as the job.
+// Counts arrivals. A waiter spins briefly, since time steps of a small model take microseconds; then yields, then
+// sleeps, so that more threads than free processors slow a job down but do not stop it.
+class Meeting {
+ public:
+  uint64_t arrived() const { return arrived_.load(std::memory_order_acquire); }
+  // Adds one arrival and returns when there are `goal` in all. Writes before the arrivals are seen after it.
+  void arrive_and_wait(uint64_t goal);
+
+ private:
+  std::atomic<uint64_t> arrived_{0};
+  std::atomic<int> sleepers_{0};
+  std::mutex mutex_;
+  std::condition_variable complete_;
+};
+
+// Where the two halves of a team meet; lives as long as the job.
 struct TeamSplit {
-  std::atomic<uint64_t> arrived[2] = {{0}, {0}};
+  Meeting halves[2];
 };
 
 // What one thread of a job knows.
 class Team {
  public:
+  // arrived: arrivals at the meeting before this team's first; meeting may be null for a team of one.
+  Team(int rank, int size, Meeting* meeting, uint64_t arrived)
+      : rank_(rank), size_(size), meeting_(meeting), goal_(arrived) {}
+
   int rank() const { return rank_; }
   int size() const { return size_; }
 
   // Returns when all threads of the job have called it. Writes before it are seen by every thread after it.
-  void barrier();
+  void barrier() {
+    if (size_ > 1) meeting_->arrive_and_wait(goal_ += static_cast<uint64_t>(size_));
+  }
 
-  // The lower or upper half of this team, whichever this thread is in; size() must be even.
+  // The lower or upper half of this team, whichever this thread is in; size() must be even. Once a job.
   Team half(TeamSplit& split) const {
     const int n = size_ / 2;
-    return Team(rank_ % n, n, &split.arrived[rank_ / n]);
+    return Team(rank_ % n, n, &split.halves[rank_ / n], 0);
   }
 
   // This thread's share of [0, n).
   std::pair<int64_t, int64_t> share(int64_t n) const { return {n * rank_ / size_, n * (rank_ + 1) / size_}; }
 
  private:
-  friend class ThreadPool;
-  friend void run_job(int, const std::function<void(Team&)>&);
-  Team(int rank, int size, std::atomic<uint64_t>* arrived) : rank_(rank), size_(size), arrived_(arrived) {}
-
   int rank_;
   int size_;
-  uint64_t passed_ = 0;  // barriers this thread has passed
-  std::atomic<uint64_t>* arrived_;
+  Meeting* meeting_;
+  uint64_t goal_;  // arrivals at the barrier passed last
 };
 
-// Runs job on up to max_threads threads and returns when all have finished. An exception thrown on any thread is
-// rethrown here; a job with barriers must not throw between them.
-// Every thread runs with the default floating-point environment (round to nearest, denormals kept) whatever the caller
-// has set, because results must not depend on it.
+// Runs job on up to max_threads (at most kMostThreads) threads and returns when all have finished. An exception thrown
+// on any thread is rethrown here; a job with barriers must not throw before its last one.
+// Every thread runs with the default floating-point environment (see floating_point.h), whatever the caller has set.
+constexpr int kMostThreads = 256;
 void run_job(int max_threads, const std::function<void(Team&)>& job);
 
 }  // namespace elmo_fast

@@ -1,11 +1,13 @@
 #include "token_encoder.h"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <string>
 #include <tuple>
 
 #include "dispatch.h"
+#include "floating_point.h"
 #include "thread_pool.h"
 
 namespace elmo_fast {
@@ -33,6 +35,7 @@ TokenEncoder::TokenEncoder(const TokenEncoderParams& params)
       projection_dim_(params.projection_dim),
       projected_(params.projection_weight != nullptr),
       char_embedding_(copy_of(params.char_embedding, params.n_char_ids * params.embedding_dim)) {
+  const DefaultFloatingPoint environment;  // the tables are results, too
   for (const ConvolutionParams& c : params.convolutions) convolutions_.push_back(make_convolution(c));
   const ColumnOrder pairs = interleaved_order(2, n_filters_);
   for (const HighwayParams& h : params.highways)
@@ -118,6 +121,7 @@ DistinctTokens TokenEncoder::find_distinct(const int64_t* char_ids, int64_t n) c
 void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_threads) const {
   const KernelTable& kernel = kernels();
   const int64_t n = tokens.size();
+  if (n == 0) return;
   const int64_t block = n < kRowBlock ? n : kRowBlock;
   const int64_t ld = round_up(n_filters_, kUnit) + kRowPad;
   const int64_t ldp = projection_.matrix.units() * kUnit;

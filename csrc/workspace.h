@@ -44,8 +44,9 @@ class WorkspacePool {
   Workspace lease(int64_t floats) {
     AlignedBuffer buffer;
     {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (!idle_.empty()) {
+      // Never waits: a forked child may inherit the lock from a thread that it does not have.
+      std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+      if (lock.owns_lock() && !idle_.empty()) {
         buffer = std::move(idle_.back());
         idle_.pop_back();
         kept_ -= buffer.bytes();
@@ -58,8 +59,8 @@ class WorkspacePool {
  private:
   friend class Workspace;
   void give_back(AlignedBuffer buffer) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (kept_ + buffer.bytes() > kKeptBytes) return;
+    std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock() || kept_ + buffer.bytes() > kKeptBytes) return;
     kept_ += buffer.bytes();
     idle_.push_back(std::move(buffer));
   }

@@ -29,7 +29,7 @@ void convolve(const CharCnnArgs& p, const int32_t* ids, int64_t windows, int64_t
       for (int v = 0; v < N; ++v) sum[v] = V::add(sum[v], V::load(row + v * V::kWidth));
     }
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) best[v] = V::max(sum[v], best[v]);
+    for (int v = 0; v < N; ++v) best[v] = V::max_or_nan(sum[v], best[v]);
   }
 #pragma GCC unroll 8
   for (int v = 0; v < N; ++v) {

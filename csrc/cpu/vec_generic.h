@@ -2,8 +2,8 @@
 //
 // A Vec is a set of static functions over a register type F of kWidth floats:
 //   fma(a, b, c) is a * b + c, rounded once; min(a, b) is (a < b) ? a : b and max(a, b) is (a > b) ? a : b, so a NaN in
-//   either gives b; select_less(a, b, x, y) is (a < b) ? x : y; pow2_of_biased(t) reads n from t = n + 1.5 * 2^23 and
-//   gives 2^n for -126 <= n <= 127.
+//   either gives b; max_or_nan(a, b) is NaN if either is; select_less(a, b, x, y) is (a < b) ? x : y; pow2_of_biased(t)
+//   reads n from t = n + 1.5 * 2^23 and gives 2^n for -126 <= n <= 127.
 // kMaxAccumulators is how many registers a tile may hold, kMaxRows the rows of the largest tile.
 #pragma once
 
@@ -57,6 +57,9 @@ struct GenericVec {
   }
   static F max(F a, F b) {
     return map([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F max_or_nan(F a, F b) {
+    return map([&](int i) { return a.v[i] > b.v[i] || a.v[i] != a.v[i] ? a.v[i] : b.v[i]; });
   }
   static F abs(F a) {
     return map([&](int i) { return __builtin_fabsf(a.v[i]); });

@@ -27,6 +27,7 @@ struct NeonVec {
   // vminq/vmaxq would return a NaN operand: the comparison keeps x86's rule.
   static F min(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static F max(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static F max_or_nan(F a, F b) { return vbslq_f32(vceqq_f32(a, a), max(a, b), a); }
   static F abs(F a) { return vabsq_f32(a); }
   static F copysign(F magnitude, F sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude); }
   static F select_less(F a, F b, F x, F y) { return vbslq_f32(vcltq_f32(a, b), x, y); }

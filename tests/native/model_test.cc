@@ -1,6 +1,8 @@
 // The token encoder and the biLSTM against double precision; same bits for every batch, thread count and table.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cfenv>
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -185,6 +187,45 @@ TEST_CASE("biLSTM: concurrent calls, no state given, weights handed back") {
     const LstmParams& p = model.params.backward[static_cast<size_t>(l)];
     CHECK(same_bits(w.input_weight, Values(p.input_weight, p.input_weight + 80 * 8)));
     CHECK(same_bits(w.projection, Values(p.projection, p.projection + 8 * 20)));
+  }
+}
+
+TEST_CASE("biLSTM: more rows than walk together") {
+  Random random(6);
+  const RandomBiLstm model(random, 2, 4, 6, 9, 1.0f, 1.0f, true);
+  const BiLstm lstm(model.params);
+  std::vector<int64_t> lengths;
+  for (int i = 0; i < 1100; ++i) lengths.push_back(random.integer(0, 3));
+  const Batch batch(random, model.params, lengths, 3);
+  const Result result = run(lstm, batch, 2);
+  for (int64_t b = 0; b < 1100; b += 7) check_row(model, batch, result, b);
+  CHECK(run(lstm, batch, 1) == result);
+}
+
+TEST_CASE("a model built under another rounding mode has the same tables; NaN in a weight reaches the output") {
+  Random random(7);
+  const int64_t ids = 20, dim = 3, width = 9;
+  Values embedding = random.floats(ids * dim, 1.0);
+  const Values w = random.floats(21 * dim * 2, 0.3), b = random.floats(21, 0.5);
+  const auto encode = [&](int rounding) {
+    std::fesetround(rounding);
+    const TokenEncoder encoder(
+        {embedding.data(), ids, dim, width, Activation::kRelu, {{w.data(), b.data(), 21, 2}}, {}, nullptr, nullptr, 0});
+    std::fesetround(FE_TONEAREST);
+    std::vector<int64_t> chars;
+    for (int64_t i = 0; i < 10 * width; ++i) chars.push_back(i * i % ids);
+    const DistinctTokens tokens = encoder.find_distinct(chars.data(), 10);
+    Values out(static_cast<size_t>(tokens.size() * 21));
+    encoder.encode(tokens, out.data(), 2);
+    return out;
+  };
+  const Values want = encode(FE_TONEAREST);
+  CHECK(same_bits(encode(FE_UPWARD), want));
+  embedding[0] = NAN;  // id 0, the first character of the first token
+  for (const std::string& isa : isas_available()) {
+    set_isa(isa);
+    const Values out = encode(FE_TONEAREST);
+    CHECK(std::all_of(out.begin(), out.begin() + 21, [](float x) { return std::isnan(x); }));
   }
 }
 

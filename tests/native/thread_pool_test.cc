@@ -78,6 +78,22 @@ TEST_CASE("concurrent callers all get their work done") {
   CHECK(done == 400);
 }
 
+TEST_CASE("far more threads than processors still meet, and leave no cost behind for small teams") {
+  for (int size : {40, 2, 40, 3}) {
+    std::atomic<int> ran{0};
+    int64_t sum = 0;
+    run_job(size, [&](Team& team) {
+      for (int i = 0; i < 20; ++i) {
+        if (team.rank() == i % team.size()) ++sum;  // ordered by the barriers alone
+        team.barrier();
+      }
+      ++ran;
+    });
+    CHECK(ran == size);
+    CHECK(sum == 20);
+  }
+}
+
 TEST_CASE("an exception on any thread reaches the caller, and the pool goes on") {
   CHECK_THROWS_AS(run_job(2,
                           [](Team& team) {

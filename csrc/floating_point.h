@@ -1,0 +1,23 @@
+// The floating-point environment that every result of this library is defined in.
+#pragma once
+
+#include <cfenv>
+
+namespace elmo_fast {
+
+// Round to nearest, denormals kept, for as long as it lives; then what the caller had.
+class DefaultFloatingPoint {
+ public:
+  DefaultFloatingPoint() {
+    std::fegetenv(&saved_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultFloatingPoint() { std::fesetenv(&saved_); }
+  DefaultFloatingPoint(const DefaultFloatingPoint&) = delete;
+  DefaultFloatingPoint& operator=(const DefaultFloatingPoint&) = delete;
+
+ private:
+  std::fenv_t saved_;
+};
+
+}  // namespace elmo_fast
