@@ -27,6 +27,8 @@ class CMakeBuild(build_ext):
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         build = Path(self.build_temp).resolve() / ext.name
         build.mkdir(parents=True, exist_ok=True)
+        # An earlier build's cache names tools inside pip's temporary build environment, which is gone.
+        (build / "CMakeCache.txt").unlink(missing_ok=True)
         configure = [
             "cmake",
             "-S",
