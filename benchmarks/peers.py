@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from texts import test_data
@@ -20,8 +22,7 @@ def load_peer(name: str, options_file: str, weight_file: str) -> Model:
         ImportError: AllenNLP is not installed.
     """
     if name == "allennlp":
-        sys.path.insert(0, str(test_data() / "tools"))
-        from allennlp_peer import Elmo
+        Elmo = _import_allennlp().Elmo
     else:
         from elmo_fast import Elmo
     module = Elmo(options_file, weight_file, 1, dropout=0.0).eval()
@@ -43,11 +44,17 @@ def available(names: list[str]) -> list[str]:
     found = []
     for name in names:
         if name == "allennlp":
-            sys.path.insert(0, str(test_data() / "tools"))
             try:
-                import allennlp_peer  # noqa: F401
+                _import_allennlp()
             except ImportError as error:
                 print(f"left out: AllenNLP cannot be imported ({error})", file=sys.stderr)
                 continue
         found.append(name)
     return found
+
+
+def _import_allennlp() -> ModuleType:
+    tools = str(test_data() / "tools")
+    if tools not in sys.path:
+        sys.path.insert(0, tools)
+    return importlib.import_module("allennlp_peer")

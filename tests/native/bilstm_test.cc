@@ -16,12 +16,6 @@ namespace {
 
 constexpr double kTolerance = 5e-6;  // outputs of size about 1 to 10
 
-using Values = std::vector<float>;
-
-bool same_bits(const Values& a, const Values& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 struct Batch {
   std::vector<int64_t> lengths;
   int64_t num_timesteps, input_size;

@@ -16,12 +16,6 @@ namespace {
 
 constexpr double kSumTolerance = 2e-6;  // relative to the scale of a sum of terms of total variance about 1
 
-using Values = std::vector<float>;
-
-bool same_bits(const Values& a, const Values& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 struct DenseCase {
   int64_t rows, depth, columns;
 };

@@ -17,12 +17,6 @@ namespace {
 
 constexpr double kTolerance = 5e-6;  // outputs of size about 1 to 10
 
-using Values = std::vector<float>;
-
-bool same_bits(const Values& a, const Values& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 }  // namespace
 
 TEST_CASE("a model built under another rounding mode has the same tables; NaN in a weight reaches the output") {
