@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "dispatch.h"
 
@@ -66,9 +68,9 @@ struct BiLstm::Scratch {
   float *x = nullptr, *xw = nullptr, *c = nullptr, *m = nullptr, *h = nullptr, *y[2] = {};
   std::vector<float*> out;  // (tokens): a packed row's destination in the caller's array
 
-  explicit Scratch(const BiLstmParams& p) {
-    const int64_t cells = round_up(p.cell_size, kUnit), projected = round_up(p.projection_dim, kUnit);
-    ldx = round_up(p.input_size, kUnit) + kRowPad;
+  explicit Scratch(const BiLstm& p) {
+    const int64_t cells = round_up(p.cell_size(), kUnit), projected = round_up(p.projection_dim(), kUnit);
+    ldx = round_up(p.input_size(), kUnit) + kRowPad;
     ldxw = 4 * cells + kRowPad;
     ldc = cells + kRowPad;
     ldm = cells + kRowPad;
@@ -97,26 +99,28 @@ struct BiLstm::Scratch {
   }
 };
 
-BiLstm::BiLstm(const BiLstmParams& params) : shape_(params) {
-  const int64_t cell_size = params.cell_size;
-  const ColumnOrder gates = interleaved_order(kGateUnits, cell_size);
-  const ColumnOrder plain = plain_order(params.projection_dim);
-  for (int d = 0; d < 2; ++d) {
-    const std::vector<LstmParams>& layers = d == 0 ? params.forward : params.backward;
-    for (size_t l = 0; l < layers.size(); ++l) {
-      const LstmParams& p = layers[l];
-      layers_[d].push_back({PackedMatrix(p.input_weight, layer_input_size(static_cast<int64_t>(l)), gates),
-                            PackedMatrix(p.state_weight, params.projection_dim, gates),
-                            PackedMatrix(p.projection, cell_size, plain), pack_vector(p.bias, gates)});
+BiLstm::BiLstm(Layers forward, Layers backward, const BiLstmOptions& options)
+    : layers_{std::move(forward), std::move(backward)}, options_(options) {
+  const auto check = [](int64_t got, int64_t expected, size_t layer, int direction, const char* what) {
+    if (got != expected)
+      throw std::invalid_argument("layers[" + std::to_string(layer) + "][" + std::to_string(direction) +
+                                  "]: expected " + what + " " + std::to_string(expected) + ", got " +
+                                  std::to_string(got));
+  };
+  if (layers_[0].empty() || layers_[0].size() != layers_[1].size())
+    throw std::invalid_argument("layers: expected at least one, and as many backward as forward");
+  for (int d = 0; d < 2; ++d)
+    for (size_t l = 0; l < layers_[d].size(); ++l) {
+      const LstmLayer& w = *layers_[d][l];
+      check(w.input_size(), l == 0 ? input_size() : projection_dim(), l, d, "input size");
+      check(w.projection_dim(), projection_dim(), l, d, "projection_dim");
+      check(w.cell_size(), cell_size(), l, d, "cell_size");
     }
-  }
-  shape_.forward.assign(shape_.forward.size(), LstmParams{});
-  shape_.backward.assign(shape_.backward.size(), LstmParams{});
 }
 
 bool BiLstm::directions_fit_side_by_side() const {
   int64_t bytes = 0;
-  for (const std::vector<Layer>& d : layers_) bytes += d[0].state.bytes() + d[0].projection.bytes();
+  for (const Layers& d : layers_) bytes += d[0]->state.bytes() + d[0]->projection.bytes();
   return bytes <= kSideBySideBytes;
 }
 
@@ -134,7 +138,7 @@ void BiLstm::run(const BiLstmCall& call, int num_threads) const {
 }
 
 void BiLstm::clear_padding(const Team& team, const BiLstmCall& call) const {
-  const int64_t width = 2 * shape_.projection_dim;
+  const int64_t width = 2 * projection_dim();
   const auto [row_begin, row_end] = team.share(num_layers() * call.batch_size);
   for (int64_t i = row_begin; i < row_end; ++i) {
     const int64_t length = call.lengths[i % call.batch_size];
@@ -147,7 +151,7 @@ void BiLstm::run_group(const BiLstmCall& call, const Plan& plan, int num_threads
   const KernelTable& kernel = kernels();  // once a call: set_isa may be called meanwhile
   const int64_t layers = num_layers();
   const bool side_by_side = directions_fit_side_by_side();
-  Scratch scratch[2] = {Scratch(shape_), Scratch(shape_)};
+  Scratch scratch[2] = {Scratch(*this), Scratch(*this)};
   const Scratch* const twin = side_by_side ? nullptr : &scratch[0];
   Workspace workspace = workspaces_.lease(scratch[0].carve(plan, layers, nullptr, nullptr) +
                                           scratch[1].carve(plan, layers, nullptr, twin));
@@ -168,8 +172,8 @@ void BiLstm::run_group(const BiLstmCall& call, const Plan& plan, int num_threads
 
 void BiLstm::run_direction(const KernelTable& kernel, Team& team, const BiLstmCall& call, const Plan& plan, Scratch& s,
                            int64_t layer, int direction) const {
-  const Layer& w = layers_[direction][static_cast<size_t>(layer)];
-  const int64_t projection_dim = shape_.projection_dim, depth = layer_input_size(layer);
+  const LstmLayer& w = this->layer(layer, direction);
+  const int64_t projection_dim = w.projection_dim(), depth = w.input_size();
   const auto [panel_begin, panel_end] = team.share(w.state.units() / kGateUnits);
   const auto [unit_begin, unit_end] = team.share(w.projection.units());
   const float* below = layer == 0 ? nullptr : s.y[(layer - 1) % 2];
@@ -209,20 +213,20 @@ void BiLstm::run_direction(const KernelTable& kernel, Team& team, const BiLstmCa
                          s.ldc,
                          s.m,
                          s.ldm,
-                         shape_.cell_clip,
+                         options_.cell_clip,
                          step % 2 == 1},
                         panel_begin, panel_end);
       team.barrier();
-      kernel.lstm_project({{s.m, s.ldm, n, w.projection.data(), shape_.cell_size},
+      kernel.lstm_project({{s.m, s.ldm, n, w.projection.data(), w.cell_size()},
                            s.h,
                            s.ldh,
-                           below && shape_.use_skip_connections ? below + at * s.ldy : nullptr,
+                           below && options_.use_skip_connections ? below + at * s.ldy : nullptr,
                            s.ldy,
                            above ? above + at * s.ldy : nullptr,
                            s.ldy,
                            out + at,
                            projection_dim,
-                           shape_.proj_clip},
+                           options_.proj_clip},
                           unit_begin, unit_end);
       team.barrier();
     }
@@ -234,7 +238,7 @@ void BiLstm::run_direction(const KernelTable& kernel, Team& team, const BiLstmCa
 
 void BiLstm::load_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
                         int direction) const {
-  const int64_t cells = shape_.cell_size, projected = shape_.projection_dim;
+  const int64_t cells = cell_size(), projected = projection_dim();
   const auto [row_begin, row_end] = team.share(plan.n());
   for (int64_t r = row_begin; r < row_end; ++r) {
     float* h = s.h + r * s.ldh;
@@ -251,7 +255,7 @@ void BiLstm::load_state(const Team& team, const BiLstmCall& call, const Plan& pl
 void BiLstm::store_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
                          int direction) const {
   if (!call.h) return;
-  const int64_t cells = shape_.cell_size, projected = shape_.projection_dim;
+  const int64_t cells = cell_size(), projected = projection_dim();
   const auto [row_begin, row_end] = team.share(plan.n());
   for (int64_t r = row_begin; r < row_end; ++r) {
     const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
@@ -262,24 +266,9 @@ void BiLstm::store_state(const Team& team, const BiLstmCall& call, const Plan& p
 
 int64_t BiLstm::bytes() const {
   int64_t n = 0;
-  for (const std::vector<Layer>& direction : layers_)
-    for (const Layer& l : direction) n += l.input.bytes() + l.state.bytes() + l.projection.bytes() + l.bias.bytes();
+  for (const Layers& direction : layers_)
+    for (const auto& l : direction) n += l->bytes();
   return n;
-}
-
-BiLstm::Weights BiLstm::weights(int64_t layer, int direction) const {
-  const Layer& l = layers_[direction][static_cast<size_t>(layer)];
-  const int64_t gates = 4 * shape_.cell_size;
-  const ColumnOrder order = interleaved_order(kGateUnits, shape_.cell_size);
-  Weights w{std::vector<float>(static_cast<size_t>(gates * layer_input_size(layer))),
-            std::vector<float>(static_cast<size_t>(gates * shape_.projection_dim)),
-            std::vector<float>(static_cast<size_t>(gates)),
-            std::vector<float>(static_cast<size_t>(shape_.projection_dim * shape_.cell_size))};
-  l.input.unpack(order, w.input_weight.data());
-  l.state.unpack(order, w.state_weight.data());
-  unpack_vector(l.bias, order, w.bias.data());
-  l.projection.unpack(plain_order(shape_.projection_dim), w.projection.data());
-  return w;
 }
 
 }  // namespace elmo_fast

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "aligned_buffer.h"
-#include "packed_matrix.h"
+#include "lstm_layer.h"
 #include "params.h"
 #include "thread_pool.h"
 #include "workspace.h"
@@ -26,27 +26,23 @@ struct BiLstmCall {
 
 class BiLstm {
  public:
-  explicit BiLstm(const BiLstmParams& params);
+  // Layers in ascending order, one of each direction; throws std::invalid_argument if their sizes do not fit together.
+  using Layers = std::vector<std::shared_ptr<const LstmLayer>>;
+  BiLstm(Layers forward, Layers backward, const BiLstmOptions& options);
 
   // Rows of length 0 keep their state. Same bits for every batch composition, padding, thread count, instruction set.
   void run(const BiLstmCall& call, int num_threads) const;
 
   int64_t num_layers() const { return static_cast<int64_t>(layers_[0].size()); }
-  const BiLstmParams& shape() const { return shape_; }  // sizes and clips only: its layers' pointers are null
+  int64_t input_size() const { return layer(0, 0).input_size(); }
+  int64_t projection_dim() const { return layer(0, 0).projection_dim(); }
+  int64_t cell_size() const { return layer(0, 0).cell_size(); }
+  const BiLstmOptions& options() const { return options_; }
+  const LstmLayer& layer(int64_t layer, int direction) const { return *layers_[direction][static_cast<size_t>(layer)]; }
+  const Layers& layers(int direction) const { return layers_[direction]; }
   int64_t bytes() const;
 
-  // The original parameters of one layer and direction (0 forward, 1 backward), bit for bit.
-  struct Weights {
-    std::vector<float> input_weight, state_weight, bias, projection;
-  };
-  Weights weights(int64_t layer, int direction) const;
-  int64_t layer_input_size(int64_t layer) const { return layer == 0 ? shape_.input_size : shape_.projection_dim; }
-
  private:
-  struct Layer {
-    PackedMatrix input, state, projection;
-    AlignedBuffer bias;
-  };
   struct Plan;
   struct Scratch;
   void clear_padding(const Team& team, const BiLstmCall& call) const;
@@ -59,8 +55,8 @@ class BiLstm {
                    int direction) const;
   bool directions_fit_side_by_side() const;
 
-  BiLstmParams shape_;
-  std::vector<Layer> layers_[2];
+  Layers layers_[2];
+  BiLstmOptions options_;
   mutable WorkspacePool workspaces_;
 };
 

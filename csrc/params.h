@@ -55,12 +55,8 @@ struct LstmParams {
   const float* projection;    // (projection_dim, cell_size)
 };
 
-struct BiLstmParams {
-  std::vector<LstmParams> forward;   // one a layer
-  std::vector<LstmParams> backward;  // one a layer
-  int64_t input_size;                // of layer 0; the others read projection_dim
-  int64_t projection_dim;
-  int64_t cell_size;
+// What the layers of a biLSTM share.
+struct BiLstmOptions {
   float cell_clip;  // bound on the absolute cell state; 0 disables it
   float proj_clip;  // bound on the absolute projected state; 0 disables it
   bool use_skip_connections;

@@ -28,8 +28,9 @@ uint64_t hash_ids(const int32_t* ids, int64_t n) {
 
 }  // namespace
 
-TokenEncoder::TokenEncoder(const TokenEncoderParams& params)
+TokenEncoder::TokenEncoder(const TokenEncoderParams& params, Precision precision)
     : shape_(params),
+      precision_(precision),
       n_filters_(params.n_filters()),
       max_characters_(params.max_characters),
       projection_dim_(params.projection_dim),

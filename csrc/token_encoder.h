@@ -8,6 +8,7 @@
 #include "aligned_buffer.h"
 #include "packed_matrix.h"
 #include "params.h"
+#include "precision.h"
 #include "workspace.h"
 
 namespace elmo_fast {
@@ -22,7 +23,7 @@ struct DistinctTokens {
 
 class TokenEncoder {
  public:
-  explicit TokenEncoder(const TokenEncoderParams& params);
+  explicit TokenEncoder(const TokenEncoderParams& params, Precision precision = Precision::kFloat32);
 
   // char_ids: (n, max_characters). Throws std::invalid_argument for an id outside [0, n_char_ids).
   DistinctTokens find_distinct(const int64_t* char_ids, int64_t n) const;
@@ -32,6 +33,8 @@ class TokenEncoder {
 
   int64_t output_dim() const { return projected_ ? projection_dim_ : n_filters_; }
   int64_t max_characters() const { return max_characters_; }
+  Precision precision() const { return precision_; }  // asked for
+  Precision precision_in_use() const { return elmo_fast::precision_in_use(precision_); }
   int64_t bytes() const;  // of weights and tables held
 
   // The original parameters, bit for bit; vectors own what the pointers of a TokenEncoderParams would show.
@@ -58,6 +61,7 @@ class TokenEncoder {
   Convolution make_convolution(const ConvolutionParams& params) const;
 
   TokenEncoderParams shape_;
+  Precision precision_;
   int64_t n_filters_, max_characters_, projection_dim_;
   bool projected_;
   std::vector<float> char_embedding_;

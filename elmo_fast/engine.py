@@ -20,6 +20,7 @@ from elmo_fast.native import (
     build_info,
     get_isa,
     get_num_threads,
+    lstm_arguments,
     pack_encoder,
     pack_lstm,
     restore_encoder,
@@ -287,7 +288,7 @@ class BiLmEngine:
                 raise ValueError(f"state: {name}: expected a writeable, C-contiguous float32 array, got {part.dtype}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore_engine, (self._encoder.weights(), self._lstm.weights())
+        return _restore_engine, (self._encoder.weights(), lstm_arguments(self._lstm))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BiLmEngine:
         return self  # nothing in it ever changes

@@ -93,16 +93,24 @@ def pack_encoder(
     highways: Sequence[ArrayPair],
     projection: ArrayPair | None,
     max_characters: int,
+    precision: str = "float32",
 ) -> _cpu.TokenEncoder:
     """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
-    return _cpu.TokenEncoder(char_embedding, list(convolutions), activation, list(highways), projection, max_characters)
+    return _cpu.TokenEncoder(
+        char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision
+    )
 
 
 def pack_lstm(
-    layers: Sequence[tuple[LstmArrays, LstmArrays]], cell_clip: float, proj_clip: float, use_skip_connections: bool
+    layers: Sequence[tuple[LstmArrays, LstmArrays]],
+    cell_clip: float,
+    proj_clip: float,
+    use_skip_connections: bool,
+    precision: str = "float32",
 ) -> _cpu.BiLstm:
     """Packs a biLSTM; shapes as in `elmo_fast.weights.LstmWeights`, float32, C-contiguous; a clip of 0 is none."""
-    return _cpu.BiLstm(list(layers), cell_clip, proj_clip, use_skip_connections)
+    packed = [tuple(_cpu.LstmLayer(*arrays, precision) for arrays in pair) for pair in layers]
+    return _cpu.BiLstm(packed, cell_clip, proj_clip, use_skip_connections)
 
 
 def restore_encoder(arguments: Sequence[Any]) -> _cpu.TokenEncoder:
@@ -110,6 +118,13 @@ def restore_encoder(arguments: Sequence[Any]) -> _cpu.TokenEncoder:
     return _cpu.TokenEncoder(*arguments)
 
 
+def lstm_arguments(lstm: _cpu.BiLstm) -> tuple[Any, ...]:
+    """What `restore_lstm` makes the biLSTM of, as plain arrays and numbers."""
+    layers, *options = lstm.arguments()
+    return [tuple(layer.weights() for layer in pair) for pair in layers], *options
+
+
 def restore_lstm(arguments: Sequence[Any]) -> _cpu.BiLstm:
-    """Rebuilds a biLSTM from its `weights()`."""
-    return _cpu.BiLstm(*arguments)
+    """Rebuilds a biLSTM from its `lstm_arguments`."""
+    layers, *options = arguments
+    return _cpu.BiLstm([tuple(_cpu.LstmLayer(*weights) for weights in pair) for pair in layers], *options)

@@ -39,9 +39,8 @@ struct Result {
 
 Result run(const BiLstm& lstm, const Batch& batch, int threads) {
   const auto b = static_cast<int64_t>(batch.lengths.size());
-  Result r{
-      Values(static_cast<size_t>(lstm.num_layers() * b * batch.num_timesteps * 2 * lstm.shape().projection_dim), NAN),
-      batch.h, batch.c};
+  Result r{Values(static_cast<size_t>(lstm.num_layers() * b * batch.num_timesteps * 2 * lstm.projection_dim()), NAN),
+           batch.h, batch.c};
   lstm.run({batch.x.data(), batch.index.data(), batch.lengths.data(), b, batch.num_timesteps, r.h.data(), r.c.data(),
             r.out.data()},
            threads);
@@ -99,7 +98,7 @@ TEST_CASE("biLSTM against double precision") {
         {4, 20, 33, 50, 1.0f, false},
         {2, 64, 64, 256, 3.0f, true}}) {
     const RandomBiLstm model(random, layers, in, P, C, clip, clip, skip);
-    const BiLstm lstm(model.params);
+    const BiLstm lstm = make_bilstm(model.params);
     const Batch batch(random, model.params, {3, 0, 7, 1, 7, 5}, 7);
     const Result result = run(lstm, batch, 2);
     for (int64_t b = 0; b < 6; ++b) check_row(model, batch, result, b);
@@ -109,7 +108,7 @@ TEST_CASE("biLSTM against double precision") {
 TEST_CASE("biLSTM: same bits for every batch composition, padding, thread count and table") {
   Random random(2);
   const RandomBiLstm model(random, 2, 24, 40, 300, 3.0f, 3.0f, true);
-  const BiLstm lstm(model.params);
+  const BiLstm lstm = make_bilstm(model.params);
   std::vector<int64_t> lengths;
   for (int i = 0; i < 64; ++i) lengths.push_back(random.integer(0, 9));
   const Batch batch(random, model.params, lengths, 9);
@@ -139,14 +138,14 @@ TEST_CASE("biLSTM: same bits for every batch composition, padding, thread count 
 TEST_CASE("biLSTM: large weights take the one-direction-at-a-time schedule, long rows several input chunks") {
   Random random(3);
   const RandomBiLstm model(random, 2, 256, 256, 2304, 3.0f, 3.0f, true);  // 28 MB of recurrent weights
-  const BiLstm lstm(model.params);
+  const BiLstm lstm = make_bilstm(model.params);
   const Batch batch(random, model.params, {2, 1, 2}, 2);
   const Result want = run(lstm, batch, 1);
   check_row(model, batch, want, 0);
   for (int threads : {2, 3}) CHECK(run(lstm, batch, threads) == want);
 
   const RandomBiLstm narrow(random, 2, 3, 4, 5, 1.0f, 1.0f, true);
-  const BiLstm small(narrow.params);
+  const BiLstm small = make_bilstm(narrow.params);
   const Batch long_rows(random, narrow.params, {700, 301, 10}, 700);
   const Result result = run(small, long_rows, 2);
   for (int64_t b = 0; b < 3; ++b) check_row(narrow, long_rows, result, b);
@@ -155,7 +154,7 @@ TEST_CASE("biLSTM: large weights take the one-direction-at-a-time schedule, long
 TEST_CASE("biLSTM: concurrent calls, no state given, weights handed back") {
   Random random(4);
   const RandomBiLstm model(random, 2, 8, 8, 20, 0.0f, 0.0f, true);
-  const BiLstm lstm(model.params);
+  const BiLstm lstm = make_bilstm(model.params);
   Batch batch(random, model.params, {4, 6}, 6);
   const Result want = run(lstm, batch, 1);
   std::vector<std::thread> threads;
@@ -174,7 +173,7 @@ TEST_CASE("biLSTM: concurrent calls, no state given, weights handed back") {
   CHECK(same_bits(out, run(lstm, batch, 2).out));
 
   for (int64_t l = 0; l < 2; ++l) {
-    const BiLstm::Weights w = lstm.weights(l, 1);
+    const LstmLayer::Weights w = lstm.layer(l, 1).weights();
     const LstmParams& p = model.params.backward[static_cast<size_t>(l)];
     CHECK(same_bits(w.input_weight, Values(p.input_weight, p.input_weight + 80 * 8)));
     CHECK(same_bits(w.projection, Values(p.projection, p.projection + 8 * 20)));
@@ -184,7 +183,7 @@ TEST_CASE("biLSTM: concurrent calls, no state given, weights handed back") {
 TEST_CASE("biLSTM: more rows than walk together") {
   Random random(6);
   const RandomBiLstm model(random, 2, 4, 6, 9, 1.0f, 1.0f, true);
-  const BiLstm lstm(model.params);
+  const BiLstm lstm = make_bilstm(model.params);
   std::vector<int64_t> lengths;
   for (int i = 0; i < 1100; ++i) lengths.push_back(random.integer(0, 3));
   const Batch batch(random, model.params, lengths, 3);

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "bilstm.h"
 #include "params.h"
 
 namespace elmo_fast {
@@ -43,6 +44,23 @@ std::vector<double> multiply64(const float* w, int64_t rows, int64_t depth, cons
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t k = 0; k < depth; ++k) y[static_cast<size_t>(r)] += static_cast<double>(w[r * depth + k]) * x[k];
   return y;
+}
+
+// Plain weights and sizes of a biLSTM; storage is someone else's.
+struct BiLstmParams {
+  std::vector<LstmParams> forward, backward;  // one a layer
+  int64_t input_size, projection_dim, cell_size;
+  float cell_clip, proj_clip;
+  bool use_skip_connections;
+};
+
+inline BiLstm make_bilstm(const BiLstmParams& p, Precision precision = Precision::kFloat32) {
+  BiLstm::Layers layers[2];
+  for (int d = 0; d < 2; ++d)
+    for (const LstmParams& l : d == 0 ? p.forward : p.backward)
+      layers[d].push_back(std::make_shared<LstmLayer>(l, layers[d].empty() ? p.input_size : p.projection_dim,
+                                                      p.projection_dim, p.cell_size, precision));
+  return BiLstm(layers[0], layers[1], {p.cell_clip, p.proj_clip, p.use_skip_connections});
 }
 
 // A biLSTM that owns its weights.

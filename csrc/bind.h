@@ -1,0 +1,75 @@
+// What the bindings share: checked access to NumPy arrays. Errors are ValueError and name the argument.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+namespace elmo_fast {
+
+namespace py = pybind11;
+using Floats = py::array_t<float, py::array::c_style>;
+using Shape = std::vector<int64_t>;
+
+inline std::string to_text(const Shape& shape) {
+  std::string text = "(";
+  for (size_t i = 0; i < shape.size(); ++i)
+    text += (i ? ", " : "") + (shape[i] < 0 ? std::string("any") : std::to_string(shape[i]));
+  return text + ")";
+}
+
+// The array's data if it is C-contiguous, of this dtype and shape (-1: any size); else ValueError naming the argument.
+template <class T>
+T* data_of(const py::handle& object, const std::string& name, const Shape& expected, bool writeable = false) {
+  if (!py::isinstance<py::array>(object))
+    throw py::value_error(name + ": expected a NumPy array, got " + std::string(py::str(py::type::of(object))));
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  if (!py::isinstance<py::array_t<T, py::array::c_style>>(array))
+    throw py::value_error(name + ": expected a C-contiguous array of " + std::string(py::str(py::dtype::of<T>())) +
+                          ", got " + std::string(py::str(array.dtype())) +
+                          ((array.flags() & py::array::c_style) ? "" : " (not contiguous)"));
+  if (!(array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_)) throw py::value_error(name + ": misaligned data");
+  const Shape shape(array.shape(), array.shape() + array.ndim());
+  bool equal = shape.size() == expected.size();
+  for (size_t i = 0; equal && i < shape.size(); ++i) equal = expected[i] < 0 || shape[i] == expected[i];
+  if (!equal) throw py::value_error(name + ": expected shape " + to_text(expected) + ", got " + to_text(shape));
+  if (writeable && !array.writeable()) throw py::value_error(name + ": the array is read-only");
+  return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+// The items of a Python sequence of `n`, kept alive in `keep`, since what makes them may make them anew each time.
+inline std::vector<py::object> items_of(const py::handle& object, const std::string& name, size_t n,
+                                        std::vector<py::object>* keep) {
+  std::vector<py::object> items;
+  if (!py::isinstance<py::sequence>(object)) throw py::value_error(name + ": expected a sequence");
+  for (const py::handle& item : py::reinterpret_borrow<py::sequence>(object))
+    items.push_back(py::reinterpret_borrow<py::object>(item));
+  if (items.size() != n)
+    throw py::value_error(name + ": expected " + std::to_string(n) + " items, got " + std::to_string(items.size()));
+  keep->insert(keep->end(), items.begin(), items.end());
+  return items;
+}
+
+inline int64_t size_of(const py::handle& object, const std::string& name, int axis) {
+  if (!py::isinstance<py::array>(object) || py::reinterpret_borrow<py::array>(object).ndim() <= axis)
+    throw py::value_error(name + ": expected a NumPy array with more than " + std::to_string(axis) + " axes");
+  return py::reinterpret_borrow<py::array>(object).shape(axis);
+}
+
+inline Floats to_array(const std::vector<float>& values, const Shape& shape) {
+  return Floats(std::vector<py::ssize_t>(shape.begin(), shape.end()), values.data());
+}
+
+inline int checked_threads(int num_threads) {
+  if (num_threads < 1) throw py::value_error("num_threads: expected at least 1, got " + std::to_string(num_threads));
+  return num_threads;
+}
+
+// Each adds its classes or functions to the module.
+void bind_token_encoder(py::module_& m);
+void bind_bilstm(py::module_& m);
+
+}  // namespace elmo_fast

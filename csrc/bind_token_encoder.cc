@@ -1,0 +1,114 @@
+// Python class TokenEncoder.
+#include <memory>
+
+#include "bind.h"
+#include "token_encoder.h"
+
+namespace elmo_fast {
+namespace {
+
+std::unique_ptr<TokenEncoder> make_token_encoder(const py::object& char_embedding, const py::list& convolutions,
+                                                 const std::string& activation, const py::list& highways,
+                                                 const py::object& projection, int64_t max_characters,
+                                                 const std::string& precision) {
+  std::vector<py::object> keep;  // every array that `p` points into
+  TokenEncoderParams p{};
+  p.char_embedding = data_of<float>(char_embedding, "char_embedding", {-1, -1});
+  p.n_char_ids = size_of(char_embedding, "char_embedding", 0);
+  p.embedding_dim = size_of(char_embedding, "char_embedding", 1);
+  p.max_characters = max_characters;
+  if (activation != "relu" && activation != "tanh")
+    throw py::value_error("activation: expected 'relu' or 'tanh', got '" + activation + "'");
+  p.activation = activation == "tanh" ? Activation::kTanh : Activation::kRelu;
+  for (const py::handle& item : convolutions) {
+    const std::string name = "convolutions[" + std::to_string(p.convolutions.size()) + "]";
+    const std::vector<py::object> pair = items_of(item, name, 2, &keep);
+    const py::object &weight = pair[0], &bias = pair[1];
+    const int64_t n = size_of(weight, name + " weight", 0), width = size_of(weight, name + " weight", 2);
+    if (n < 1 || width < 1 || width > max_characters)
+      throw py::value_error(name + ": expected at least one filter and a width in [1, " +
+                            std::to_string(max_characters) + "], got " + std::to_string(n) + " of width " +
+                            std::to_string(width));
+    p.convolutions.push_back({data_of<float>(weight, name + " weight", {n, p.embedding_dim, width}),
+                              data_of<float>(bias, name + " bias", {n}), n, width});
+  }
+  if (p.convolutions.empty()) throw py::value_error("convolutions: expected at least one");
+  const int64_t f = p.n_filters();
+  for (const py::handle& item : highways) {
+    const std::string name = "highways[" + std::to_string(p.highways.size()) + "]";
+    const std::vector<py::object> pair = items_of(item, name, 2, &keep);
+    const py::object &weight = pair[0], &bias = pair[1];
+    p.highways.push_back(
+        {data_of<float>(weight, name + " weight", {2 * f, f}), data_of<float>(bias, name + " bias", {2 * f})});
+  }
+  if (!projection.is_none()) {
+    const std::vector<py::object> pair = items_of(projection, "projection", 2, &keep);
+    const py::object &weight = pair[0], &bias = pair[1];
+    p.projection_dim = size_of(weight, "projection weight", 0);
+    if (p.projection_dim < 1) throw py::value_error("projection weight: expected at least one row");
+    p.projection_weight = data_of<float>(weight, "projection weight", {p.projection_dim, f});
+    p.projection_bias = data_of<float>(bias, "projection bias", {p.projection_dim});
+  }
+  py::gil_scoped_release release;
+  return std::make_unique<TokenEncoder>(p, parse_precision(precision));
+}
+
+py::tuple encode(const TokenEncoder& encoder, const py::object& char_ids, int num_threads) {
+  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, encoder.max_characters()});
+  const int64_t n = size_of(char_ids, "char_ids", 0);
+  checked_threads(num_threads);
+  DistinctTokens tokens;
+  {
+    py::gil_scoped_release release;
+    tokens = encoder.find_distinct(ids, n);
+  }
+  Floats table({tokens.size(), encoder.output_dim()});
+  float* out = table.mutable_data();
+  {
+    py::gil_scoped_release release;
+    encoder.encode(tokens, out, num_threads);
+  }
+  return py::make_tuple(table, py::array_t<int32_t>(n, tokens.index.data()));
+}
+
+// The constructor's arguments, for pickling.
+py::tuple encoder_weights(const TokenEncoder& encoder) {
+  const TokenEncoder::Weights w = encoder.weights();
+  const TokenEncoderParams& s = encoder.shape();
+  const int64_t f = s.n_filters();
+  py::list convolutions, highways;
+  for (size_t i = 0; i < s.convolutions.size(); ++i) {
+    const ConvolutionParams& c = s.convolutions[i];
+    convolutions.append(
+        py::make_tuple(to_array(w.convolution_weights[i], {c.n_filters, s.embedding_dim, c.filter_width}),
+                       to_array(w.convolution_biases[i], {c.n_filters})));
+  }
+  for (size_t i = 0; i < s.highways.size(); ++i)
+    highways.append(py::make_tuple(to_array(w.highway_weights[i], {2 * f, f}), to_array(w.highway_biases[i], {2 * f})));
+  py::object projection = py::none();
+  if (!w.projection_bias.empty())
+    projection = py::make_tuple(to_array(w.projection_weight, {s.projection_dim, f}),
+                                to_array(w.projection_bias, {s.projection_dim}));
+  return py::make_tuple(to_array(w.char_embedding, {s.n_char_ids, s.embedding_dim}), convolutions,
+                        s.activation == Activation::kTanh ? "tanh" : "relu", highways, projection, s.max_characters,
+                        name_of(encoder.precision()));
+}
+
+}  // namespace
+
+void bind_token_encoder(py::module_& m) {
+  py::class_<TokenEncoder>(m, "TokenEncoder", "Character CNN, highways and projection.")
+      .def(py::init(&make_token_encoder), py::arg("char_embedding"), py::arg("convolutions"), py::arg("activation"),
+           py::arg("highways"), py::arg("projection"), py::arg("max_characters"), py::arg("precision") = "float32")
+      .def("encode", &encode, py::arg("char_ids"), py::arg("num_threads"),
+           "char_ids (n, max_characters) int64 -> table (n_distinct, output_dim) float32, index (n,) int32:\n"
+           "token i is table[index[i]].")
+      .def("weights", &encoder_weights, "The constructor's arguments; in float32 bit for bit, else as rounded.")
+      .def_property_readonly("output_dim", &TokenEncoder::output_dim)
+      .def_property_readonly("max_characters", &TokenEncoder::max_characters)
+      .def_property_readonly("precision", [](const TokenEncoder& e) { return name_of(e.precision()); })
+      .def_property_readonly("precision_in_use", [](const TokenEncoder& e) { return name_of(e.precision_in_use()); })
+      .def_property_readonly("nbytes", &TokenEncoder::bytes);
+}
+
+}  // namespace elmo_fast
