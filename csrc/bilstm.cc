@@ -10,10 +10,6 @@
 namespace elmo_fast {
 namespace {
 
-// Rows of the input product computed at a time. Many rows read the weights once for many steps; the product itself
-// (64 KB a row in the original model) should still be near when the steps read it.
-constexpr int64_t kInputRows = 256;
-
 // Rows that walk together. More would save nothing, and memory for a step's input product grows with them.
 constexpr size_t kGroupRows = 512;
 
@@ -23,78 +19,66 @@ constexpr int64_t kSideBySideBytes = int64_t{24} << 20;
 
 }  // namespace
 
-// How the ragged batch is walked: rows by falling length, so that the rows active at step s are the first active[s].
-// Packed order is step-major; both directions share it (the backward one counts steps from each row's end).
-struct BiLstm::Plan {
-  std::vector<int64_t> rows;     // (n): row of the batch, longest first, none of length 0
-  std::vector<int64_t> lengths;  // (n)
-  std::vector<int64_t> active;   // (steps)
-  std::vector<int64_t> offset;   // (steps + 1): first packed row of a step
-
-  Plan(const BiLstmCall& call, std::vector<int64_t> sorted_rows) : rows(std::move(sorted_rows)) {
-    for (int64_t b : rows) lengths.push_back(call.lengths[b]);
-    offset.push_back(0);
-    int64_t n = this->n();
-    for (int64_t s = 0; n > 0; ++s) {
-      while (n > 0 && lengths[static_cast<size_t>(n - 1)] <= s) --n;
-      if (n == 0) break;
-      active.push_back(n);
-      offset.push_back(offset.back() + n);
-    }
-  }
-  int64_t n() const { return static_cast<int64_t>(rows.size()); }
-  int64_t steps() const { return static_cast<int64_t>(active.size()); }
-  int64_t tokens() const { return offset.back(); }
-
-  // The last step (exclusive) of the input chunk that starts at step s.
-  int64_t chunk_end(int64_t s) const {
-    int64_t e = s + 1;
-    while (e < steps() && offset[static_cast<size_t>(e + 1)] - offset[static_cast<size_t>(s)] <= kInputRows) ++e;
-    return e;
-  }
-  int64_t largest_chunk() const {
-    int64_t rows = 0;
-    for (int64_t s = 0, e; s < steps(); s = e) {
-      e = chunk_end(s);
-      rows = std::max(rows, offset[static_cast<size_t>(e)] - offset[static_cast<size_t>(s)]);
-    }
-    return rows;
-  }
-};
-
 // Buffers of one direction. Row strides are padded so that rows do not alias in a cache set.
 struct BiLstm::Scratch {
-  int64_t ldx, ldxw, ldc, ldm, ldh, ldy;
-  float *x = nullptr, *xw = nullptr, *c = nullptr, *m = nullptr, *h = nullptr, *y[2] = {};
-  std::vector<float*> out;  // (tokens): a packed row's destination in the caller's array
+  // Rows as the precision's products take them.
+  struct Rows {
+    char* data = nullptr;
+    ptrdiff_t stride;  // bytes
+    float* scales = nullptr;
 
-  explicit Scratch(const BiLstm& p) {
-    const int64_t cells = round_up(p.cell_size(), kUnit), projected = round_up(p.projection_dim(), kUnit);
-    ldx = round_up(p.input_size(), kUnit) + kRowPad;
-    ldxw = 4 * cells + kRowPad;
-    ldc = cells + kRowPad;
-    ldm = cells + kRowPad;
-    ldh = ldy = projected + kRowPad;
-  }
+    Rows(const ProductKernels& kernel, int64_t depth)
+        : stride(round_up(kernel.row_bytes(depth), 64) + kRowPad * static_cast<int64_t>(sizeof(float))) {}
+    int64_t floats(int64_t n) const { return n * stride / static_cast<int64_t>(sizeof(float)); }
+    char* row(int64_t r) const { return data + r * stride; }
+  };
+
+  const InputChunks shared_input, input;  // of layer 0, of the layers above
+  int64_t ldxw, ldc, ldh, ldy;
+  Rows x, m, packed_h;  // packed_h: each thread's own copies of h, one after the other
+  float *xw = nullptr, *c = nullptr, *h = nullptr, *y[2] = {};
+  std::vector<const float*> xw_rows;  // (tokens): a token's row of the chunk's input product
+  std::vector<float*> out;            // (tokens): a token's destination in the caller's array
+
+  Scratch(const BiLstm& p, const ProductKernels& kernel, const BatchPlan& plan, const BiLstmCall& call, int direction)
+      : shared_input(plan, call, direction),
+        input(plan),
+        ldxw(4 * round_up(p.cell_size(), kUnit) + kRowPad),
+        ldc(round_up(p.cell_size(), kUnit) + kRowPad),
+        ldh(round_up(p.projection_dim(), kUnit) + kRowPad),
+        ldy(ldh),
+        x(kernel, std::max(p.input_size(), p.projection_dim())),
+        m(kernel, round_up(p.cell_size(), kUnit)),
+        packed_h(kernel, p.projection_dim()),
+        xw_rows(static_cast<size_t>(plan.tokens())),
+        out(static_cast<size_t>(plan.tokens())) {}
+
   // Assigns the buffers if there is a workspace; returns the floats needed. With a `twin` that runs at another time,
   // all but the layer outputs are shared with it.
-  int64_t carve(const Plan& plan, int64_t layers, Workspace* workspace, const Scratch* twin) {
+  int64_t carve(const BatchPlan& plan, int64_t layers, int64_t copies_of_h, int64_t input_rows, Workspace* workspace,
+                const Scratch* twin) {
     int64_t total = 0;
     const auto place = [&](float** p, int64_t n) {
       total += Workspace::padded(n);
       if (workspace) *p = workspace->take(n);
     };
+    const auto place_rows = [&](Rows* rows, int64_t n) {
+      place(&rows->scales, n);
+      float* data = nullptr;
+      place(&data, rows->floats(n));
+      rows->data = reinterpret_cast<char*>(data);
+    };
     if (twin) {
-      x = twin->x, xw = twin->xw, c = twin->c, m = twin->m, h = twin->h;
+      x = twin->x, xw = twin->xw, c = twin->c, m = twin->m, h = twin->h, packed_h = twin->packed_h;
     } else {
-      place(&x, plan.largest_chunk() * ldx);
-      place(&xw, plan.largest_chunk() * ldxw);
+      place_rows(&x, input_rows);
+      place(&xw, input_rows * ldxw);
       place(&c, plan.n() * ldc);
-      place(&m, plan.n() * ldm);
+      place_rows(&m, plan.n());
       place(&h, plan.n() * ldh);
+      place_rows(&packed_h, plan.n() * copies_of_h);
     }
     for (int i = 0; i < 2; ++i) place(&y[i], layers > i + 1 ? plan.tokens() * ldy : 0);
-    if (workspace) out.resize(static_cast<size_t>(plan.tokens()));
     return total;
   }
 };
@@ -115,6 +99,9 @@ BiLstm::BiLstm(Layers forward, Layers backward, const BiLstmOptions& options)
       check(w.input_size(), l == 0 ? input_size() : projection_dim(), l, d, "input size");
       check(w.projection_dim(), projection_dim(), l, d, "projection_dim");
       check(w.cell_size(), cell_size(), l, d, "cell_size");
+      if (w.format() != layer(0, 0).format())
+        throw std::invalid_argument("layers: expected one precision, got " +
+                                    std::string(name_of(layer(0, 0).format())) + " and " + name_of(w.format()));
     }
 }
 
@@ -132,7 +119,7 @@ void BiLstm::run(const BiLstmCall& call, int num_threads) const {
   run_job(num_threads, [&](const Team& team) { clear_padding(team, call); });
   for (size_t i = 0; i < rows.size(); i += kGroupRows) {
     const auto begin = rows.begin() + static_cast<ptrdiff_t>(i);
-    run_group(call, Plan(call, {begin, begin + static_cast<ptrdiff_t>(std::min(kGroupRows, rows.size() - i))}),
+    run_group(call, BatchPlan(call, {begin, begin + static_cast<ptrdiff_t>(std::min(kGroupRows, rows.size() - i))}),
               num_threads);
   }
 }
@@ -147,16 +134,21 @@ void BiLstm::clear_padding(const Team& team, const BiLstmCall& call) const {
   }
 }
 
-void BiLstm::run_group(const BiLstmCall& call, const Plan& plan, int num_threads) const {
-  const KernelTable& kernel = kernels();  // once a call: set_isa may be called meanwhile
+void BiLstm::run_group(const BiLstmCall& call, const BatchPlan& plan, int num_threads) const {
+  const ProductKernels& kernel = kernels_for(format())[format()];  // once a call: set_isa may be called meanwhile
   const int64_t layers = num_layers();
   const bool side_by_side = directions_fit_side_by_side();
-  Scratch scratch[2] = {Scratch(*this), Scratch(*this)};
+  Scratch scratch[2] = {Scratch(*this, kernel, plan, call, 0), Scratch(*this, kernel, plan, call, 1)};
   const Scratch* const twin = side_by_side ? nullptr : &scratch[0];
-  Workspace workspace = workspaces_.lease(scratch[0].carve(plan, layers, nullptr, nullptr) +
-                                          scratch[1].carve(plan, layers, nullptr, twin));
-  scratch[0].carve(plan, layers, &workspace, nullptr);
-  scratch[1].carve(plan, layers, &workspace, twin);
+  const int64_t copies_of_h = kernel.pack_rows ? std::min(num_threads, kMostThreads) : 0;
+  int64_t input_rows = 0;
+  for (const Scratch& s : scratch) input_rows = std::max({input_rows, s.shared_input.largest(), s.input.largest()});
+  const auto carve = [&](Workspace* workspace) {
+    return scratch[0].carve(plan, layers, copies_of_h, input_rows, workspace, nullptr) +
+           scratch[1].carve(plan, layers, copies_of_h, input_rows, workspace, twin);
+  };
+  Workspace workspace = workspaces_.lease(carve(nullptr));
+  carve(&workspace);
   TeamSplit split;
   run_job(num_threads, [&](Team& team) {
     if (side_by_side && team.size() % 2 == 0) {
@@ -170,74 +162,92 @@ void BiLstm::run_group(const BiLstmCall& call, const Plan& plan, int num_threads
   });
 }
 
-void BiLstm::run_direction(const KernelTable& kernel, Team& team, const BiLstmCall& call, const Plan& plan, Scratch& s,
-                           int64_t layer, int direction) const {
+void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,
+                           Scratch& s, int64_t layer, int direction) const {
   const LstmLayer& w = this->layer(layer, direction);
-  const int64_t projection_dim = w.projection_dim(), depth = w.input_size();
+  const int64_t depth = w.input_size();
   const auto [panel_begin, panel_end] = team.share(w.state.units() / kGateUnits);
-  const auto [unit_begin, unit_end] = team.share(w.projection.units());
   const float* below = layer == 0 ? nullptr : s.y[(layer - 1) % 2];
-  float* const above = layer + 1 < num_layers() ? s.y[layer % 2] : nullptr;
-  float** const out = s.out.data();
 
   load_state(team, call, plan, s, layer, direction);
-  for (int64_t first = 0; first < plan.steps();) {
-    const int64_t last = plan.chunk_end(first);
-    const int64_t packed = plan.offset[static_cast<size_t>(first)];
-    for (int64_t step = first; step < last; ++step) {
-      const int64_t n = plan.active[static_cast<size_t>(step)];
-      const auto [row_begin, row_end] = team.share(n);
+  const InputChunks& input = layer == 0 ? s.shared_input : s.input;
+  for (const InputChunks::Chunk& chunk : input.chunks) {
+    const int64_t packed = plan.offset_at(chunk.first);
+    for (int64_t step = chunk.first; step < chunk.last; ++step) {
+      const auto [row_begin, row_end] = team.share(plan.active_at(step));
       for (int64_t r = row_begin; r < row_end; ++r) {
-        const int64_t b = plan.rows[static_cast<size_t>(r)];
-        const int64_t t = direction == 0 ? step : plan.lengths[static_cast<size_t>(r)] - 1 - step;
-        const int64_t at = plan.offset[static_cast<size_t>(step)] + r;
-        out[at] =
-            call.out + (((layer * call.batch_size + b) * call.num_timesteps + t) * 2 + direction) * projection_dim;
-        if (layer == 0)
-          std::memcpy(s.x + (at - packed) * s.ldx, call.x + call.index[b * call.num_timesteps + t] * depth,
-                      static_cast<size_t>(depth) * sizeof(float));
+        const int64_t b = plan.rows[static_cast<size_t>(r)], t = plan.time(r, step, direction);
+        const auto at = static_cast<size_t>(plan.offset_at(step) + r);
+        s.out[at] =
+            call.out + (((layer * call.batch_size + b) * call.num_timesteps + t) * 2 + direction) * w.projection_dim();
+        const int64_t slot = input.slots.empty() ? static_cast<int64_t>(at) - packed : input.slots[at];
+        s.xw_rows[at] = s.xw + slot * s.ldxw;
       }
+    }
+    Gemm gemm{s.x.data, s.x.stride, s.x.scales, chunk.n_rows, w.input.view()};
+    const auto [row_begin, row_end] = team.share(chunk.n_rows);
+    if (layer == 0) {
+      for (int64_t i = row_begin; i < row_end; ++i) {
+        const float* x = call.x + input.sources[static_cast<size_t>(chunk.first_row + i)] * depth;
+        if (kernel.pack_rows)
+          kernel.pack_rows({x, 0, depth, s.x.row(i), 0, s.x.scales + i}, 0, 1);
+        else
+          std::memcpy(s.x.row(i), x, static_cast<size_t>(depth) * sizeof(float));
+      }
+    } else if (kernel.pack_rows) {
+      kernel.pack_rows({below + packed * s.ldy, s.ldy, depth, s.x.data, s.x.stride, s.x.scales}, row_begin, row_end);
+    } else {
+      gemm.a = below + packed * s.ldy;
+      gemm.lda = s.ldy * static_cast<ptrdiff_t>(sizeof(float));
     }
     team.barrier();
     // A thread multiplies the inputs of its own panels only, so no barrier is needed before the steps read them.
-    const int64_t rows = plan.offset[static_cast<size_t>(last)] - packed;
-    const Gemm input = layer == 0 ? Gemm{s.x, s.ldx, rows, w.input.data(), depth}
-                                  : Gemm{below + packed * s.ldy, s.ldy, rows, w.input.data(), depth};
-    kernel.dense({input, w.bias.data(), s.xw, s.ldxw}, panel_begin * kGateUnits, panel_end * kGateUnits);
-    for (int64_t step = first; step < last; ++step) {
-      const int64_t n = plan.active[static_cast<size_t>(step)], at = plan.offset[static_cast<size_t>(step)];
-      kernel.lstm_gates({{s.h, s.ldh, n, w.state.data(), projection_dim},
-                         s.xw + (at - packed) * s.ldxw,
-                         s.ldxw,
-                         s.c,
-                         s.ldc,
-                         s.m,
-                         s.ldm,
-                         options_.cell_clip,
-                         step % 2 == 1},
-                        panel_begin, panel_end);
-      team.barrier();
-      kernel.lstm_project({{s.m, s.ldm, n, w.projection.data(), w.cell_size()},
-                           s.h,
-                           s.ldh,
-                           below && options_.use_skip_connections ? below + at * s.ldy : nullptr,
-                           s.ldy,
-                           above ? above + at * s.ldy : nullptr,
-                           s.ldy,
-                           out + at,
-                           projection_dim,
-                           options_.proj_clip},
-                          unit_begin, unit_end);
-      team.barrier();
-    }
-    first = last;
+    kernel.dense({gemm, w.bias.data(), s.xw, s.ldxw}, panel_begin * kGateUnits, panel_end * kGateUnits);
+    for (int64_t step = chunk.first; step < chunk.last; ++step) run_step(kernel, team, plan, s, layer, direction, step);
   }
   store_state(team, call, plan, s, layer, direction);
   team.barrier();
 }
 
-void BiLstm::load_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
-                        int direction) const {
+void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BatchPlan& plan, Scratch& s, int64_t layer,
+                      int direction, int64_t step) const {
+  const LstmLayer& w = this->layer(layer, direction);
+  const auto [panel_begin, panel_end] = team.share(w.state.units() / kGateUnits);
+  const auto [unit_begin, unit_end] = team.share(w.projection.units());
+  const int64_t n = plan.active_at(step), at = plan.offset_at(step);
+  const float* below = layer == 0 ? nullptr : s.y[(layer - 1) % 2];
+  float* const above = layer + 1 < num_layers() ? s.y[layer % 2] : nullptr;
+
+  Gemm h{s.h, s.ldh * static_cast<ptrdiff_t>(sizeof(float)), nullptr, n, w.state.view()};
+  if (kernel.pack_rows) {
+    // All of h on every thread: an int8 row needs its largest value first, and this is cheaper than one more barrier.
+    const int64_t first = team.rank() * plan.n();
+    h.a = s.packed_h.row(first);
+    h.lda = s.packed_h.stride;
+    h.a_scales = s.packed_h.scales + first;
+    kernel.pack_rows(
+        {s.h, s.ldh, w.projection_dim(), s.packed_h.row(first), s.packed_h.stride, s.packed_h.scales + first}, 0, n);
+  }
+  kernel.lstm_gates(
+      {h, s.xw_rows.data() + at, s.c, s.ldc, s.m.data, s.m.stride, s.m.scales, options_.cell_clip, step % 2 == 1},
+      panel_begin, panel_end);
+  team.barrier();
+  kernel.lstm_project({{s.m.data, s.m.stride, s.m.scales, n, w.projection.view()},
+                       s.h,
+                       s.ldh,
+                       below && options_.use_skip_connections ? below + at * s.ldy : nullptr,
+                       s.ldy,
+                       above ? above + at * s.ldy : nullptr,
+                       s.ldy,
+                       s.out.data() + at,
+                       w.projection_dim(),
+                       options_.proj_clip},
+                      unit_begin, unit_end);
+  team.barrier();
+}
+
+void BiLstm::load_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s,
+                        int64_t layer, int direction) const {
   const int64_t cells = cell_size(), projected = projection_dim();
   const auto [row_begin, row_end] = team.share(plan.n());
   for (int64_t r = row_begin; r < row_end; ++r) {
@@ -245,6 +255,8 @@ void BiLstm::load_state(const Team& team, const BiLstmCall& call, const Plan& pl
     float* c = s.c + r * s.ldc;
     std::memset(h, 0, static_cast<size_t>(s.ldh) * sizeof(float));
     std::memset(c, 0, static_cast<size_t>(s.ldc) * sizeof(float));
+    std::memset(s.m.row(r), 0, static_cast<size_t>(s.m.stride));  // what the weights' padding meets must be finite
+    s.m.scales[r] = 1.0f / 127.0f;                                // int8: |m| <= 1
     if (!call.h) continue;
     const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
     std::memcpy(h, call.h + at * projected, static_cast<size_t>(projected) * sizeof(float));
@@ -252,8 +264,8 @@ void BiLstm::load_state(const Team& team, const BiLstmCall& call, const Plan& pl
   }
 }
 
-void BiLstm::store_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
-                         int direction) const {
+void BiLstm::store_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s,
+                         int64_t layer, int direction) const {
   if (!call.h) return;
   const int64_t cells = cell_size(), projected = projection_dim();
   const auto [row_begin, row_end] = team.share(plan.n());

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "bilstm_plan.h"
 #include "lstm_layer.h"
 #include "params.h"
 #include "thread_pool.h"
@@ -37,21 +38,24 @@ class BiLstm {
   int64_t input_size() const { return layer(0, 0).input_size(); }
   int64_t projection_dim() const { return layer(0, 0).projection_dim(); }
   int64_t cell_size() const { return layer(0, 0).cell_size(); }
+  Precision precision() const { return layer(0, 0).precision(); }  // asked for
+  Precision format() const { return layer(0, 0).format(); }        // what it was packed as, and runs as
   const BiLstmOptions& options() const { return options_; }
   const LstmLayer& layer(int64_t layer, int direction) const { return *layers_[direction][static_cast<size_t>(layer)]; }
   const Layers& layers(int direction) const { return layers_[direction]; }
   int64_t bytes() const;
 
  private:
-  struct Plan;
   struct Scratch;
   void clear_padding(const Team& team, const BiLstmCall& call) const;
-  void run_group(const BiLstmCall& call, const Plan& plan, int num_threads) const;
-  void run_direction(const KernelTable& kernel, Team& team, const BiLstmCall& call, const Plan& plan, Scratch& scratch,
-                     int64_t layer, int direction) const;
-  void load_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
+  void run_group(const BiLstmCall& call, const BatchPlan& plan, int num_threads) const;
+  void run_direction(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,
+                     Scratch& scratch, int64_t layer, int direction) const;
+  void run_step(const ProductKernels& kernel, Team& team, const BatchPlan& plan, Scratch& scratch, int64_t layer,
+                int direction, int64_t step) const;
+  void load_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,
                   int direction) const;
-  void store_state(const Team& team, const BiLstmCall& call, const Plan& plan, const Scratch& s, int64_t layer,
+  void store_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,
                    int direction) const;
   bool directions_fit_side_by_side() const;
 

@@ -130,9 +130,8 @@ void bind_bilstm(py::module_& m) {
       .def_property_readonly("input_size", &BiLstm::input_size)
       .def_property_readonly("projection_dim", &BiLstm::projection_dim)
       .def_property_readonly("cell_size", &BiLstm::cell_size)
-      .def_property_readonly("precision", [](const BiLstm& l) { return name_of(l.layer(0, 0).precision()); })
-      .def_property_readonly("precision_in_use",
-                             [](const BiLstm& l) { return name_of(precision_in_use(l.layer(0, 0).precision())); })
+      .def_property_readonly("precision", [](const BiLstm& l) { return name_of(l.precision()); })
+      .def_property_readonly("precision_in_use", [](const BiLstm& l) { return name_of(l.format()); })
       .def_property_readonly("nbytes", &BiLstm::bytes);
 }
 

@@ -8,7 +8,8 @@
 
 namespace elmo_fast {
 
-// Names from slowest to fastest: "generic", then "avx2", "avx512" or "neon".
+// Names from slowest to fastest: "generic", then of "avx2", "avx2vnni", "avx512", "avx512vnni", "amx", or "neon", those
+// that the compiler knew.
 std::vector<std::string> isas_built();
 std::vector<std::string> isas_available();  // built, and both processor and operating system support them
 
@@ -16,10 +17,15 @@ std::vector<std::string> isas_available();  // built, and both processor and ope
 // Throws std::invalid_argument if the variable names an unknown or unsupported set.
 const KernelTable& kernels();
 
+// The kernels that run a model packed in this format: those in use, or, if they have none for it because another set
+// was in use when the model was packed, those of that set.
+const KernelTable& kernels_for(Precision format);
+
 // The kernels of one named set, for tests. Throws std::invalid_argument as above.
 const KernelTable& kernels_of(const std::string& name);
 
-// Switches all later calls; models need no reloading. Throws std::invalid_argument and changes nothing.
+// Switches all later calls; models need no reloading, but were packed in the format that the set in use before had for
+// their precision. Throws std::invalid_argument and changes nothing.
 void set_isa(const std::string& name);
 
 }  // namespace elmo_fast

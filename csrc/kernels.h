@@ -3,14 +3,19 @@
 // Every kernel works on *units* of 16 output columns, so that work can be split among threads at any unit without
 // changing a bit of the result. Pointers need no alignment; sizes are checked by the callers, never here.
 //
-// Order of summation (the same in every table, see cpu/gemm-inl.h): k ascends with fused multiply-adds inside chunks
-// of kChunk, each chunk starting from zero; chunks are added in ascending order; bias or the other addend comes last.
+// Order of summation in float32 (the same in every table, see cpu/float_product-inl.h): k ascends with fused
+// multiply-adds inside chunks of kChunk, each chunk starting from zero; chunks are added in ascending order; bias or
+// the other addend comes last.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 namespace elmo_fast {
+
+// The arithmetics a model can be packed for.
+enum class Precision { kFloat32, kBf16x3, kBf16x2, kBfloat16, kInt8 };
+constexpr int kPrecisions = 5;
 
 constexpr int kUnit = 16;      // output columns a unit
 constexpr int kGateUnits = 4;  // a panel of 16 cells: units i, f, g, o side by side
@@ -19,13 +24,35 @@ constexpr int kChunk = 256;     // k-values summed in one chain
 constexpr int kRowBlock = 128;  // rows whose tile (kRowBlock x kPanel floats, 32 KB) stays in L1/L2
 constexpr int kRowPad = 16;     // floats added to a row's stride: rows then never alias in a cache set
 
-// A product x W^T with W packed by PackedMatrix: element (column u * 16 + j, k) at data[(u * depth + k) * 16 + j].
-struct Gemm {
-  const float* a;  // (rows, depth), row stride lda
-  ptrdiff_t lda;
-  int64_t rows;
-  const float* w;
+constexpr int kBf16Block = 32;  // k-values of bfloat16 in a row of 64 bytes, the depth of a matrix tile
+constexpr int kInt8Block = 64;  // the same of int8
+
+// What PackedMatrix holds; its comment gives the layouts.
+struct PackedWeights {
+  const void* data;
+  int64_t unit_bytes;  // from one unit of 16 columns to the next
   int64_t depth;
+  const float* scales;  // int8: (units * 16), else null
+  const int32_t* sums;  // int8: (units * 16) sums of a column's integers, else null
+};
+
+// A product x W^T. Rows are given as the precision's pack_rows makes them, or as floats if it has none.
+struct Gemm {
+  const void* a;
+  ptrdiff_t lda;          // bytes from row to row
+  const float* a_scales;  // int8: (rows), else null
+  int64_t rows;
+  PackedWeights w;
+};
+
+// Rows of floats made into rows of a product.
+struct PackRowsArgs {
+  const float* x;
+  ptrdiff_t ldx;
+  int64_t depth;
+  void* out;
+  ptrdiff_t ldo;  // bytes
+  float* scales;  // (rows), written by int8
 };
 
 // out[r][c] = sum + bias[c] for the columns of a unit range.
@@ -36,24 +63,26 @@ struct DenseArgs {
   ptrdiff_t ldo;
 };
 
-// One highway layer; units come in pairs (transform, carry) of the same 16 features. Rows of gemm.a and of out must be
+// One highway layer; units come in pairs (transform, carry) of the same 16 features. Rows of x and of out must be
 // readable and writeable up to the next multiple of kUnit.
 struct HighwayArgs {
-  Gemm gemm;
+  Gemm gemm;          // a: x, as rows of a product
   const float* bias;  // (2 * features) in unit order
-  float* out;         // (rows, features); gemm.a is the layer's input x
+  const float* x;     // (rows, features)
+  ptrdiff_t ldx;
+  float* out;  // (rows, features)
   ptrdiff_t ldo;
 };
 
 // Gates and cell update of one time step.
 struct LstmGatesArgs {
-  Gemm gemm;        // a: h of the step before, w: state weights, units in panels of 16 cells x (i, f, g, o)
-  const float* xw;  // (rows, 4 * cells) input product plus bias, columns in panel order
-  ptrdiff_t ldxw;
-  float* c;  // (rows, cells) cell state, updated in place
+  Gemm gemm;               // a: h of the step before, w: state weights, units in panels of 16 cells x (i, f, g, o)
+  const float* const* xw;  // (rows): each row's input product plus bias, 4 * cells floats in panel order
+  float* c;                // (rows, cells) cell state, updated in place
   ptrdiff_t ldc;
-  float* m;  // (rows, cells) sigmoid(o) * tanh(c), the projection's input
-  ptrdiff_t ldm;
+  void* m;          // (rows, cells) sigmoid(o) * tanh(c), as rows of the projection's product
+  ptrdiff_t ldm;    // bytes
+  float* m_scales;  // int8: (rows), 1/127 each before the first step; made NaN where m has one
   float cell_clip;  // 0 disables it
   bool reverse;     // walk the panels backwards: what the step before left in the cache is read first
 };
@@ -88,16 +117,25 @@ struct CharCnnArgs {
   ptrdiff_t ldo;
 };
 
-struct KernelTable {
-  const char* name;
-  int vector_width;  // floats a register
+// The kernels of one precision. All are null where an instruction set has no arithmetic of its own for it.
+struct ProductKernels {
+  int64_t (*row_bytes)(int64_t depth);                                         // of a row given to a product
+  void (*pack_rows)(const PackRowsArgs&, int64_t row_begin, int64_t row_end);  // null: rows are floats
   void (*dense)(const DenseArgs&, int64_t unit_begin, int64_t unit_end);
   void (*highway)(const HighwayArgs&, int64_t pair_begin, int64_t pair_end);
   void (*lstm_gates)(const LstmGatesArgs&, int64_t panel_begin, int64_t panel_end);
   void (*lstm_project)(const LstmProjectArgs&, int64_t unit_begin, int64_t unit_end);
+};
+
+struct KernelTable {
+  const char* name;
+  int vector_width;                      // floats a register
+  ProductKernels products[kPrecisions];  // by Precision
   void (*char_cnn)(const CharCnnArgs&, int64_t row_begin, int64_t row_end);
   void (*sigmoid)(const float* x, float* y, int64_t n);  // n values, for tests
   void (*tanh)(const float* x, float* y, int64_t n);     // n values, for tests
+
+  const ProductKernels& operator[](Precision precision) const { return products[static_cast<int>(precision)]; }
 };
 
 // One exported symbol an instruction-set unit; only those of the architecture built for exist.
@@ -106,6 +144,10 @@ const KernelTable* elmo_fast_kernels_generic();
 const KernelTable* elmo_fast_kernels_avx2();
 const KernelTable* elmo_fast_kernels_avx512();
 const KernelTable* elmo_fast_kernels_neon();
+// These add to another unit's table.
+const ProductKernels* elmo_fast_int8_avx2vnni();
+const ProductKernels* elmo_fast_int8_avx512vnni();
+const ProductKernels* elmo_fast_products_amx();  // kPrecisions of them, float32 not among them
 }
 
 }  // namespace elmo_fast

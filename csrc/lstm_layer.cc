@@ -6,9 +6,10 @@ LstmLayer::LstmLayer(const LstmParams& p, int64_t input_size, int64_t projection
                      Precision precision)
     : precision_(precision) {
   const ColumnOrder gates = interleaved_order(kGateUnits, cell_size);
-  input = PackedMatrix(p.input_weight, input_size, gates);
-  state = PackedMatrix(p.state_weight, projection_dim, gates);
-  projection = PackedMatrix(p.projection, cell_size, plain_order(projection_dim));
+  const Precision format = precision_in_use(precision);
+  input = PackedMatrix(p.input_weight, input_size, gates, format);
+  state = PackedMatrix(p.state_weight, projection_dim, gates, format);
+  projection = PackedMatrix(p.projection, cell_size, plain_order(projection_dim), format);
   bias = pack_vector(p.bias, gates);
 }
 

@@ -25,7 +25,8 @@ class LstmLayer {
   int64_t input_size() const { return input.depth(); }
   int64_t projection_dim() const { return state.depth(); }
   int64_t cell_size() const { return projection.depth(); }
-  Precision precision() const { return precision_; }  // asked for
+  Precision precision() const { return precision_; }   // asked for
+  Precision format() const { return input.format(); }  // what it was packed as
   int64_t bytes() const { return input.bytes() + state.bytes() + projection.bytes() + bias.bytes(); }
 
   PackedMatrix input, state;  // (4 * cell_size, .) in panels of 16 cells x (i, f, g, o)

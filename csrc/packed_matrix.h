@@ -1,8 +1,14 @@
-// Weights in the order in which the kernels read them.
+// Weights in the order and the number format in which the kernels read them.
 //
-// Output columns are grouped into units of kUnit; a unit holds its columns for every k side by side:
-//   data[(unit * depth + k) * kUnit + j] = W[row_of(unit, j)][k].
-// Which row of the PyTorch-oriented matrix stands at (unit, j) is the packer's choice: plain order for projections,
+// Output columns are grouped into units of kUnit; a unit holds its columns for every k side by side. With j the column
+// in its unit and depth rounded up with zeros to whole blocks:
+//   float32             [unit][k][j]                          4 bytes a weight
+//   bfloat16            [unit][k / 2][j][k % 2]               2
+//   bf16x2, bf16x3      [unit][k / 32][term][k / 2][j][k % 2] 4, 6: a weight is the sum of its terms
+//   int8                [unit][k / 4][j][k % 4]               1, and a scale a column: weight = scale * integer
+// 32 k-values of bfloat16 and 64 of int8 are one matrix tile of 16 rows of 64 bytes.
+//
+// Which row of the PyTorch-oriented matrix stands in a column is the packer's choice: plain order for projections,
 // pairs (transform, carry) for highways, panels of 16 cells x (i, f, g, o) for gates. Missing rows are zero.
 #pragma once
 
@@ -11,6 +17,7 @@
 
 #include "aligned_buffer.h"
 #include "kernels.h"
+#include "precision.h"
 
 namespace elmo_fast {
 
@@ -27,20 +34,31 @@ class PackedMatrix {
  public:
   PackedMatrix() = default;
   // weight: (rows, depth) row-major; order: which row each packed column holds.
-  PackedMatrix(const float* weight, int64_t depth, const ColumnOrder& order);
+  PackedMatrix(const float* weight, int64_t depth, const ColumnOrder& order, Precision format = Precision::kFloat32);
 
-  // Writes the original (rows, depth) matrix, bit for bit.
+  // Writes the (rows, depth) matrix as the format holds it, in float32 bit for bit. Packing it again gives the same
+  // packed matrix, in every format.
   void unpack(const ColumnOrder& order, float* weight) const;
 
-  const float* data() const { return data_.data(); }
+  PackedWeights view() const;
+  Precision format() const { return format_; }
   int64_t depth() const { return depth_; }
   int64_t units() const { return units_; }
-  int64_t bytes() const { return data_.bytes(); }
+  int64_t bytes() const { return data_.bytes() + scales_.bytes() + sums_.bytes(); }
 
  private:
+  template <class T>
+  T* unit(int64_t u) const {
+    return reinterpret_cast<T*>(const_cast<float*>(data_.data())) + u * unit_bytes_ / static_cast<int64_t>(sizeof(T));
+  }
+
+  Precision format_ = Precision::kFloat32;
   int64_t depth_ = 0;
   int64_t units_ = 0;
+  int64_t unit_bytes_ = 0;
   AlignedBuffer data_;
+  AlignedBuffer scales_;  // int8: a column's scale
+  AlignedBuffer sums_;    // int8: the sum of a column's integers, as int32
 };
 
 // A bias in packed column order, zero where the order has padding, and its inverse.

@@ -19,6 +19,4 @@ Precision parse_precision(const std::string& name) {
 
 const char* name_of(Precision precision) { return kNames[static_cast<int>(precision)]; }
 
-Precision precision_in_use(Precision) { return Precision::kFloat32; }
-
 }  // namespace elmo_fast

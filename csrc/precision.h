@@ -1,12 +1,11 @@
-// The arithmetics a model can be packed for. Never chosen for the user.
+// A precision's name, and what it runs as here. Never chosen for the user.
 #pragma once
 
 #include <string>
 
-namespace elmo_fast {
+#include "kernels.h"
 
-enum class Precision { kFloat32, kBf16x3, kBf16x2, kBfloat16, kInt8 };
-constexpr int kPrecisions = 5;
+namespace elmo_fast {
 
 // "float32", "bf16x3", "bf16x2", "bfloat16" or "int8"; throws std::invalid_argument for anything else.
 Precision parse_precision(const std::string& name);

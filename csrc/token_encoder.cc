@@ -31,6 +31,9 @@ uint64_t hash_ids(const int32_t* ids, int64_t n) {
 TokenEncoder::TokenEncoder(const TokenEncoderParams& params, Precision precision)
     : shape_(params),
       precision_(precision),
+      in_use_(elmo_fast::precision_in_use(precision)),
+      // A token is computed once, so that int8 would save little; and its rounding would enter every layer above.
+      format_(in_use_ == Precision::kInt8 ? Precision::kBfloat16 : in_use_),
       n_filters_(params.n_filters()),
       max_characters_(params.max_characters),
       projection_dim_(params.projection_dim),
@@ -40,10 +43,10 @@ TokenEncoder::TokenEncoder(const TokenEncoderParams& params, Precision precision
   for (const ConvolutionParams& c : params.convolutions) convolutions_.push_back(make_convolution(c));
   const ColumnOrder pairs = interleaved_order(2, n_filters_);
   for (const HighwayParams& h : params.highways)
-    highways_.push_back({PackedMatrix(h.weight, n_filters_, pairs), pack_vector(h.bias, pairs)});
+    highways_.push_back({PackedMatrix(h.weight, n_filters_, pairs, format_), pack_vector(h.bias, pairs)});
   if (projected_) {
     const ColumnOrder plain = plain_order(projection_dim_);
-    projection_ = {PackedMatrix(params.projection_weight, n_filters_, plain),
+    projection_ = {PackedMatrix(params.projection_weight, n_filters_, plain, format_),
                    pack_vector(params.projection_bias, plain)};
   }
   shape_.char_embedding = shape_.projection_weight = shape_.projection_bias = nullptr;
@@ -120,15 +123,21 @@ DistinctTokens TokenEncoder::find_distinct(const int64_t* char_ids, int64_t n) c
 }
 
 void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_threads) const {
-  const KernelTable& kernel = kernels();
+  const KernelTable& table = kernels_for(format_);
+  const ProductKernels& kernel = table[format_];
   const int64_t n = tokens.size();
   if (n == 0) return;
   const int64_t block = n < kRowBlock ? n : kRowBlock;
   const int64_t ld = round_up(n_filters_, kUnit) + kRowPad;
   const int64_t ldp = projection_.matrix.units() * kUnit;
-  Workspace workspace = workspaces_.lease(2 * Workspace::padded(block * ld) + Workspace::padded(block * ldp));
+  const ptrdiff_t stride = static_cast<ptrdiff_t>(sizeof(float)) *
+                           (round_up(kernel.row_bytes(n_filters_), 64) / static_cast<int64_t>(sizeof(float)) + kRowPad);
+  const int64_t packed_floats = kernel.pack_rows ? block * stride / static_cast<int64_t>(sizeof(float)) : 0;
+  Workspace workspace = workspaces_.lease(2 * Workspace::padded(block * ld) + Workspace::padded(block * ldp) +
+                                          Workspace::padded(packed_floats));
   float* const features[2] = {workspace.take(block * ld), workspace.take(block * ld)};
   float* const projected = workspace.take(block * ldp);
+  float* const packed = workspace.take(packed_floats);
   std::memset(features[0], 0, static_cast<size_t>(2 * Workspace::padded(block * ld)) * sizeof(float));
   const int64_t width = output_dim();
 
@@ -150,15 +159,26 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
                                &tokens.tails[static_cast<size_t>(first)],
                                features[0] + feature,
                                ld};
-        kernel.char_cnn(args, row_begin, row_end);
+        table.char_cnn(args, row_begin, row_end);
         feature += c.n_filters;
       }
       team.barrier();
+      // Features as rows of a product; packing takes one more barrier.
+      const auto product = [&](const float* x, const PackedMatrix& w) {
+        Gemm gemm{x, ld * static_cast<ptrdiff_t>(sizeof(float)), nullptr, rows, w.view()};
+        if (kernel.pack_rows) {
+          kernel.pack_rows({x, ld, n_filters_, packed, stride, nullptr}, row_begin, row_end);
+          team.barrier();
+          gemm.a = packed;
+          gemm.lda = stride;
+        }
+        return gemm;
+      };
       int at = 0;
       for (const Dense& h : highways_) {
         const auto [begin, end] = team.share(h.matrix.units() / 2);
-        kernel.highway({{features[at], ld, rows, h.matrix.data(), n_filters_}, h.bias.data(), features[1 - at], ld},
-                       begin, end);
+        kernel.highway({product(features[at], h.matrix), h.bias.data(), features[at], ld, features[1 - at], ld}, begin,
+                       end);
         at = 1 - at;
         team.barrier();
       }
@@ -166,9 +186,7 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
       const float* result = features[at];
       if (projected_) {
         const auto [begin, end] = team.share(projection_.matrix.units());
-        kernel.dense(
-            {{features[at], ld, rows, projection_.matrix.data(), n_filters_}, projection_.bias.data(), projected, ldp},
-            begin, end);
+        kernel.dense({product(features[at], projection_.matrix), projection_.bias.data(), projected, ldp}, begin, end);
         result = projected;
         ld_result = ldp;
         column_begin = begin * kUnit;  // each thread copies the columns it has computed

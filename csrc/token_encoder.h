@@ -33,9 +33,9 @@ class TokenEncoder {
 
   int64_t output_dim() const { return projected_ ? projection_dim_ : n_filters_; }
   int64_t max_characters() const { return max_characters_; }
-  Precision precision() const { return precision_; }  // asked for
-  Precision precision_in_use() const { return elmo_fast::precision_in_use(precision_); }
-  int64_t bytes() const;  // of weights and tables held
+  Precision precision() const { return precision_; }      // asked for
+  Precision precision_in_use() const { return in_use_; }  // what it was packed for
+  int64_t bytes() const;                                  // of weights and tables held
 
   // The original parameters, bit for bit; vectors own what the pointers of a TokenEncoderParams would show.
   struct Weights {
@@ -61,7 +61,8 @@ class TokenEncoder {
   Convolution make_convolution(const ConvolutionParams& params) const;
 
   TokenEncoderParams shape_;
-  Precision precision_;
+  Precision precision_, in_use_;
+  Precision format_;  // of highways and projection
   int64_t n_filters_, max_characters_, projection_dim_;
   bool projected_;
   std::vector<float> char_embedding_;

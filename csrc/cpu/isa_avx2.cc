@@ -1,9 +1,10 @@
 // Compiled for AVX2 and FMA.
+#include "dot_avx2.h"
 #include "vec_avx2.h"
 
 #include "table-inl.h"
 
 extern "C" const elmo_fast::KernelTable* elmo_fast::elmo_fast_kernels_avx2() {
-  static constexpr KernelTable kTable = make_table<Avx2Vec>("avx2");
+  static constexpr KernelTable kTable = make_table<Avx2Vec, Avx2Dot>("avx2");
   return &kTable;
 }

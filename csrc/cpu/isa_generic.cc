@@ -4,6 +4,6 @@
 #include "table-inl.h"
 
 extern "C" const elmo_fast::KernelTable* elmo_fast::elmo_fast_kernels_generic() {
-  static constexpr KernelTable kTable = make_table<GenericVec<4>>("generic");
+  static constexpr KernelTable kTable = make_table<GenericVec<4>, GenericDot>("generic");
   return &kTable;
 }

@@ -4,6 +4,6 @@
 #include "table-inl.h"
 
 extern "C" const elmo_fast::KernelTable* elmo_fast::elmo_fast_kernels_neon() {
-  static constexpr KernelTable kTable = make_table<NeonVec>("neon");
+  static constexpr KernelTable kTable = make_table<NeonVec, GenericDot>("neon");
   return &kTable;
 }

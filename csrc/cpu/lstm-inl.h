@@ -5,8 +5,8 @@
 // Source: Sak et al. 2014, arXiv:1402.1128; clipping and skip connection as in bilm-tf.
 #pragma once
 
-#include "gemm-inl.h"
 #include "math-inl.h"
+#include "product-inl.h"
 
 namespace elmo_fast {
 namespace {
@@ -27,52 +27,45 @@ void update_cells(const float* tile, const float* xw, float* c, float* m, bool c
   }
 }
 
-template <class V>
+template <class V, class Product>
 void lstm_gates(const LstmGatesArgs& p, int64_t panel_begin, int64_t panel_end) {
-  alignas(64) float tile[kRowBlock * kPanel];
   const bool clipped = p.cell_clip > 0.0f;
   const typename V::F bound = V::set1(p.cell_clip);
-  for (int64_t i = panel_begin; i < panel_end; ++i) {
-    const int64_t panel = p.reverse ? panel_begin + panel_end - 1 - i : i;
-    for_each_row_block(p.gemm.rows, [&](int64_t row_begin, int64_t rows) {
-      gemm_panel<V>(p.gemm, row_begin, rows, panel * kGateUnits, kGateUnits, tile);
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t row = row_begin + r;
-        update_cells<V>(tile + r * kPanel, p.xw + row * p.ldxw + panel * kPanel, p.c + row * p.ldc + panel * kUnit,
-                        p.m + row * p.ldm + panel * kUnit, clipped, bound);
-      }
-    });
-  }
+  Product::for_each_panel(
+      p.gemm, panel_begin * kGateUnits, panel_end * kGateUnits, p.reverse,
+      [&](int64_t row, int64_t u, int, float* tile) {
+        const int64_t cell = u / kGateUnits * kUnit;
+        alignas(64) float m[kUnit];
+        update_cells<V>(tile, p.xw[row] + u * kUnit, p.c + row * p.ldc + cell, m, clipped, bound);
+        if constexpr (Product::kRoundsToIntegers) {  // an integer cannot say NaN, the row's scale can
+          bool is_nan = false;
+          for (const float x : m) is_nan |= x != x;
+          // Several threads may write the same value here.
+          if (is_nan) __atomic_store_n(reinterpret_cast<uint32_t*>(p.m_scales + row), 0x7fc00000u, __ATOMIC_RELAXED);
+        }
+        Product::store(static_cast<char*>(p.m) + row * p.ldm, cell, m);
+      });
 }
 
-template <class V>
+template <class V, class Product>
 void lstm_project(const LstmProjectArgs& p, int64_t unit_begin, int64_t unit_end) {
   using F = typename V::F;
-  alignas(64) float tile[kRowBlock * kPanel];
   const bool clipped = p.proj_clip > 0.0f;
   const F bound = V::set1(p.proj_clip);
-  for (int64_t u = unit_begin; u < unit_end; u += kGateUnits) {
-    const int units = static_cast<int>(unit_end - u < kGateUnits ? unit_end - u : kGateUnits);
+  Product::for_each_panel(p.gemm, unit_begin, unit_end, false, [&](int64_t row, int64_t u, int units, float* tile) {
     const int64_t first = u * kUnit;
     int64_t wanted = p.projection_dim - first;  // columns the caller's array has; the rest is padding
     if (wanted > units * kUnit) wanted = units * kUnit;
-    for_each_row_block(p.gemm.rows, [&](int64_t row_begin, int64_t rows) {
-      gemm_panel<V>(p.gemm, row_begin, rows, u, units, tile);
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t row = row_begin + r;
-        float* t = tile + r * kPanel;
-        for (int c = 0; c < units * kUnit; c += V::kWidth) {
-          F h = V::load(t + c);
-          if (clipped) h = clip<V>(h, bound);
-          V::store(p.h + row * p.ldh + first + c, h);
-          if (p.skip) h = V::add(h, V::load(p.skip + row * p.ldskip + first + c));
-          if (p.y) V::store(p.y + row * p.ldy + first + c, h);
-          V::store(t + c, h);
-        }
-        __builtin_memcpy(p.out[row] + first, t, static_cast<size_t>(wanted) * sizeof(float));
-      }
-    });
-  }
+    for (int c = 0; c < units * kUnit; c += V::kWidth) {
+      F h = V::load(tile + c);
+      if (clipped) h = clip<V>(h, bound);
+      V::store(p.h + row * p.ldh + first + c, h);
+      if (p.skip) h = V::add(h, V::load(p.skip + row * p.ldskip + first + c));
+      if (p.y) V::store(p.y + row * p.ldy + first + c, h);
+      V::store(tile + c, h);
+    }
+    __builtin_memcpy(p.out[row] + first, tile, static_cast<size_t>(wanted) * sizeof(float));
+  });
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include "char_cnn-inl.h"
 #include "dense-inl.h"
+#include "float_product-inl.h"
+#include "int8_product-inl.h"
 #include "lstm-inl.h"
 
 namespace elmo_fast {
@@ -21,14 +23,24 @@ void map_values(const float* x, float* y, int64_t n) {
   }
 }
 
-template <class V>
+template <class V, class Product>
+constexpr ProductKernels product_kernels() {
+  ProductKernels k{Product::row_bytes,      nullptr, dense<V, Product>, highway<V, Product>, lstm_gates<V, Product>,
+                   lstm_project<V, Product>};
+  if constexpr (Product::kPacksRows) k.pack_rows = Product::pack_rows;
+  return k;
+}
+
+// Dot: what the instruction set offers for int8.
+template <class V, class Dot>
 constexpr KernelTable make_table(const char* name) {
   return {name,
           V::kWidth,
-          dense<V>,
-          highway<V>,
-          lstm_gates<V>,
-          lstm_project<V>,
+          {product_kernels<V, FloatProduct<V, Float32Weights>>(),
+           {},
+           {},
+           product_kernels<V, FloatProduct<V, Bfloat16Weights>>(),
+           product_kernels<V, Int8Product<V, Dot>>()},
           char_cnn<V>,
           map_values<V, sigmoid<V>>,
           map_values<V, tanh<V>>};

@@ -37,6 +37,12 @@ struct Avx2Vec {
     const __m256i bits = _mm256_add_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23));
   }
+  static F load_low_halves(const float* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(load(p)), 16));
+  }
+  static F load_high_halves(const float* p) {
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(load(p)), _mm256_set1_epi32(-65536)));
+  }
   static void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 };
 

@@ -43,6 +43,12 @@ struct Avx512Vec {
     const __m512i bits = _mm512_add_epi32(_mm512_castps_si512(t), _mm512_set1_epi32(127));
     return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 23));
   }
+  static F load_low_halves(const float* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(load(p)), 16));
+  }
+  static F load_high_halves(const float* p) {
+    return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_castps_si512(load(p)), _mm512_set1_epi32(-65536)));
+  }
   static void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
 };
 

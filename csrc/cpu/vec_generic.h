@@ -3,7 +3,8 @@
 // A Vec is a set of static functions over a register type F of kWidth floats:
 //   fma(a, b, c) is a * b + c, rounded once; min(a, b) is (a < b) ? a : b and max(a, b) is (a > b) ? a : b, so a NaN in
 //   either gives b; max_or_nan(a, b) is NaN if either is; select_less(a, b, x, y) is (a < b) ? x : y; pow2_of_biased(t)
-//   reads n from t = n + 1.5 * 2^23 and gives 2^n for -126 <= n <= 127.
+//   reads n from t = n + 1.5 * 2^23 and gives 2^n for -126 <= n <= 127; load_low_halves and load_high_halves widen the
+//   one or the other bfloat16 of each of kWidth pairs.
 // kMaxAccumulators is how many registers a tile may hold, kMaxRows the rows of the largest tile.
 #pragma once
 
@@ -80,7 +81,23 @@ struct GenericVec {
       return r;
     });
   }
+  static F load_low_halves(const float* p) {
+    return map([&](int i) { return half(p + i, 16); });
+  }
+  static F load_high_halves(const float* p) {
+    return map([&](int i) { return half(p + i, 0); });
+  }
   static void prefetch(const float*) {}
+
+ private:
+  static float half(const float* p, int shift) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    bits = (bits << shift) & 0xffff0000u;
+    float r;
+    __builtin_memcpy(&r, &bits, sizeof r);
+    return r;
+  }
 };
 
 }  // namespace

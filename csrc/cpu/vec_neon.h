@@ -35,6 +35,12 @@ struct NeonVec {
     const uint32x4_t bits = vaddq_u32(vreinterpretq_u32_f32(t), vdupq_n_u32(127));
     return vreinterpretq_f32_u32(vshlq_n_u32(bits, 23));
   }
+  static F load_low_halves(const float* p) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(load(p)), 16));
+  }
+  static F load_high_halves(const float* p) {
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(load(p)), vdupq_n_u32(0xffff0000u)));
+  }
   static void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
 };
 

@@ -9,6 +9,6 @@
 #include "test_tables.h"
 
 const elmo_fast::KernelTable* elmo_fast::emulated_avx512_kernels() {
-  static constexpr KernelTable kTable = make_table<Avx512Vec>("avx512, emulated");
+  static constexpr KernelTable kTable = make_table<Avx512Vec, GenericDot>("avx512, emulated");
   return &kTable;
 }

@@ -6,12 +6,12 @@
 namespace elmo_fast {
 
 const KernelTable* generic8_kernels() {
-  static constexpr KernelTable kTable = make_table<GenericVec<8>>("generic, 8 lanes");
+  static constexpr KernelTable kTable = make_table<GenericVec<8>, GenericDot>("generic, 8 lanes");
   return &kTable;
 }
 
 const KernelTable* generic16_kernels() {
-  static constexpr KernelTable kTable = make_table<GenericVec<16>>("generic, 16 lanes");
+  static constexpr KernelTable kTable = make_table<GenericVec<16>, GenericDot>("generic, 16 lanes");
   return &kTable;
 }
 

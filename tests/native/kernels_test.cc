@@ -16,6 +16,8 @@ namespace {
 
 constexpr double kSumTolerance = 2e-6;  // relative to the scale of a sum of terms of total variance about 1
 
+constexpr ptrdiff_t kFloatBytes = sizeof(float);
+
 struct DenseCase {
   int64_t rows, depth, columns;
 };
@@ -35,8 +37,10 @@ DenseRun run_dense(const KernelTable& table, const DenseCase& c, const Values& x
   const AlignedBuffer b = pack_vector(bias.data(), order);
   const auto ldo = static_cast<int64_t>(order.size());
   DenseRun run{Values(static_cast<size_t>(c.rows * ldo), std::numeric_limits<float>::quiet_NaN()), ldo};
-  const DenseArgs args{{x.data(), c.depth, c.rows, packed.data(), c.depth}, b.data(), run.out.data(), ldo};
-  for (int64_t u = 0; u < packed.units(); u += split) table.dense(args, u, std::min(u + split, packed.units()));
+  const DenseArgs args{
+      {x.data(), c.depth * kFloatBytes, nullptr, c.rows, packed.view()}, b.data(), run.out.data(), ldo};
+  for (int64_t u = 0; u < packed.units(); u += split)
+    table[Precision::kFloat32].dense(args, u, std::min(u + split, packed.units()));
   return run;
 }
 
@@ -94,10 +98,11 @@ TEST_CASE("highway") {
     for (const KernelTable* table : all_tables()) {
       CAPTURE(std::string(table->name));
       Values out(padded.size());
-      const HighwayArgs args{{padded.data(), ld, rows, packed.data(), f}, b.data(), out.data(), ld};
+      const HighwayArgs args{
+          {padded.data(), ld * kFloatBytes, nullptr, rows, packed.view()}, b.data(), padded.data(), ld, out.data(), ld};
       const int64_t pairs = packed.units() / 2, middle = pairs / 3;
-      table->highway(args, 0, middle);
-      table->highway(args, middle, pairs);
+      (*table)[Precision::kFloat32].highway(args, 0, middle);
+      (*table)[Precision::kFloat32].highway(args, middle, pairs);
       if (want.empty()) want = out;
       CHECK(same_bits(out, want));
     }
@@ -122,9 +127,17 @@ TEST_CASE("clipping keeps NaN and bounds infinities") {
     Values h(6 * kUnit), out(6);
     std::vector<float*> rows;
     for (float& o : out) rows.push_back(&o);
-    const LstmProjectArgs args{
-        {m.data(), 1, 6, packed.data(), 1}, h.data(), kUnit, nullptr, 0, nullptr, 0, rows.data(), 1, 1.5f};
-    table->lstm_project(args, 0, 1);
+    const LstmProjectArgs args{{m.data(), kFloatBytes, nullptr, 6, packed.view()},
+                               h.data(),
+                               kUnit,
+                               nullptr,
+                               0,
+                               nullptr,
+                               0,
+                               rows.data(),
+                               1,
+                               1.5f};
+    (*table)[Precision::kFloat32].lstm_project(args, 0, 1);
     CHECK(std::isnan(out[0]));
     CHECK(Values(out.begin() + 1, out.end()) == Values{1.5f, -1.5f, 1.5f, -1.5f, 0.5f});
   }

@@ -1,0 +1,55 @@
+// Sums of int8 products by the vpdpbusd instruction, which multiplies unsigned by signed: rows have 128 added.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace elmo_fast {
+namespace {
+
+inline int four_bytes(const uint8_t* p) {
+  int four;
+  __builtin_memcpy(&four, p, sizeof four);
+  return four;
+}
+
+#ifdef __AVX512VNNI__
+struct Avx512VnniDot {
+  using Row = uint8_t;
+  static constexpr int32_t kOffset = 128;
+  static constexpr int kColumns = 16, kVectors = 1, kMaxRows = 12, kMaxUnits = 2;
+  using Acc = __m512i;
+  using Weights = __m512i;
+  using Values = __m512i;
+  static Acc zero() { return _mm512_setzero_si512(); }
+  static Weights load(const int8_t* p, int) { return _mm512_loadu_si512(p); }
+  static Values broadcast(const Row* p) { return _mm512_set1_epi32(four_bytes(p)); }
+  static Acc dot(Acc acc, Weights w, Values x) { return _mm512_dpbusd_epi32(acc, x, w); }
+  static void sums(const Acc* acc, int32_t* out) { _mm512_storeu_si512(out, acc[0]); }
+};
+#endif
+
+#ifdef __AVXVNNI__
+struct Avx2VnniDot {
+  using Row = uint8_t;
+  static constexpr int32_t kOffset = 128;
+  static constexpr int kColumns = 16, kVectors = 2, kMaxRows = 6, kMaxUnits = 1;
+  using Acc = __m256i;
+  using Weights = __m256i;
+  using Values = __m256i;
+  static Acc zero() { return _mm256_setzero_si256(); }
+  static Weights load(const int8_t* p, int v) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + v * 32));
+  }
+  static Values broadcast(const Row* p) { return _mm256_set1_epi32(four_bytes(p)); }
+  static Acc dot(Acc acc, Weights w, Values x) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
+  static void sums(const Acc* acc, int32_t* out) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), acc[0]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), acc[1]);
+  }
+};
+#endif
+
+}  // namespace
+}  // namespace elmo_fast

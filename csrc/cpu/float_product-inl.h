@@ -1,0 +1,194 @@
+// Products in float32 arithmetic: a register tile, and a block of rows by one panel built from it. Weights are float32,
+// or bfloat16 widened in registers, which halves the bytes that one sentence waits for.
+//
+// Bits: an element's sum runs over ascending k with fused multiply-adds inside a chunk of kChunk, from zero; chunks are
+// added in ascending order. Neither the tile's shape nor the vector width enters, so every batch, thread count and
+// instruction set gives the same result.
+//
+// Speed: weights are read as a stream. One chunk of one unit (16 KB of floats) stays in L1 while all row tiles of
+// the block pass over it. With one to three rows the stream is the limit, so several units are read side by side to
+// have enough independent accumulators; with more rows the next chunk is prefetched into L2 while the row
+// tiles of this one are computed.
+#pragma once
+
+#include "product-inl.h"
+
+namespace elmo_fast {
+namespace {
+
+// Weights of one format: kStep k-values of a unit lie in kStepBytes; vector v of them for the i-th k.
+template <class V>
+struct Float32Weights {
+  static constexpr int kStep = 1, kStepBytes = 4 * kUnit;
+  static typename V::F load(const char* p, int v, int) {
+    return V::load(reinterpret_cast<const float*>(p) + v * V::kWidth);
+  }
+};
+
+template <class V>
+struct Bfloat16Weights {
+  static constexpr int kStep = 2, kStepBytes = 4 * kUnit;
+  static typename V::F load(const char* p, int v, int i) {
+    const float* pairs = reinterpret_cast<const float*>(p) + v * V::kWidth;
+    return i == 0 ? V::load_low_halves(pairs) : V::load_high_halves(pairs);
+  }
+};
+
+// acc[r][v] += a[r][i] * w[.][i][.] for the first `kCount` k-values of a step.
+template <class V, class W, int R, int U, int kCount = W::kStep>
+inline __attribute__((always_inline)) void multiply_add(const float* a, ptrdiff_t lda, const char* w,
+                                                        ptrdiff_t unit_stride,
+                                                        typename V::F (&acc)[R][U * kUnit / V::kWidth]) {
+  using F = typename V::F;
+  constexpr int kVectors = kUnit / V::kWidth;
+  constexpr int N = U * kVectors;
+#pragma GCC unroll 2
+  for (int i = 0; i < kCount; ++i) {
+    if constexpr (R <= N) {  // hold the rows' values, read each weight vector once
+      F x[R];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) x[r] = V::set1(a[r * lda + i]);
+#pragma GCC unroll 16
+      for (int v = 0; v < N; ++v) {
+        const F b = W::load(w + (v / kVectors) * unit_stride, v % kVectors, i);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) acc[r][v] = V::fma(x[r], b, acc[r][v]);
+      }
+    } else {  // hold the weight vectors, broadcast each row's value once
+      F b[N];
+#pragma GCC unroll 16
+      for (int v = 0; v < N; ++v) b[v] = W::load(w + (v / kVectors) * unit_stride, v % kVectors, i);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const F x = V::set1(a[r * lda + i]);
+#pragma GCC unroll 16
+        for (int v = 0; v < N; ++v) acc[r][v] = V::fma(x, b[v], acc[r][v]);
+      }
+    }
+  }
+}
+
+// tile[r][u * 16 + j] (+)= sum_k a[r][k] * w[u][k][j] over one chunk; R rows, U units. Of each unit's next chunk
+// kLines cache lines are prefetched for every four steps.
+template <class V, class W, int R, int U, int kLines>
+void micro_tile(const float* a, ptrdiff_t lda, const char* w, ptrdiff_t unit_stride, int64_t depth, bool first,
+                float* tile, const char* next) {
+  using F = typename V::F;
+  constexpr int N = U * kUnit / V::kWidth;
+  constexpr int kFour = 4 * W::kStep;
+  F acc[R][N];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) acc[r][v] = V::zero();
+  }
+  int64_t k = 0;
+  for (; k + kFour <= depth; k += kFour, w += 4 * W::kStepBytes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < U * kLines; ++i)
+      V::prefetch(reinterpret_cast<const float*>(next + (i / kLines) * unit_stride + (i % kLines) * 64));
+    next += kLines * 64;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+      multiply_add<V, W, R, U>(a + k + i * W::kStep, lda, w + i * W::kStepBytes, unit_stride, acc);
+  }
+  for (; k + W::kStep <= depth; k += W::kStep, w += W::kStepBytes)
+    multiply_add<V, W, R, U>(a + k, lda, w, unit_stride, acc);
+  if (k < depth) multiply_add<V, W, R, U, 1>(a + k, lda, w, unit_stride, acc);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < N; ++v) {
+      float* p = tile + r * kPanel + v * V::kWidth;
+      V::store(p, first ? acc[r][v] : V::add(V::load(p), acc[r][v]));
+    }
+  }
+}
+
+// The most units that R rows leave accumulators for.
+template <class V>
+constexpr int units_for(int rows) {
+  const int vectors = kUnit / V::kWidth;
+  for (int u = kGateUnits; u > 1; u /= 2)
+    if (rows * u * vectors <= V::kMaxAccumulators) return u;
+  return 1;
+}
+
+// Calls micro_tile<R, U> for a run-time number of rows; instantiates only the shapes that fit the registers.
+template <class V, class W, int U, int kLines, int R = V::kMaxRows>
+void micro_tile_rows(int rows, const float* a, ptrdiff_t lda, const char* w, ptrdiff_t unit_stride, int64_t depth,
+                     bool first, float* tile, const char* next) {
+  if constexpr (R > 1) {
+    if (rows < R || U > units_for<V>(R)) {
+      micro_tile_rows<V, W, U, kLines, R - 1>(rows, a, lda, w, unit_stride, depth, first, tile, next);
+      return;
+    }
+  }
+  micro_tile<V, W, R, U, kLines>(a, lda, w, unit_stride, depth, first, tile, next);
+}
+
+// Weights: Float32Weights or Bfloat16Weights.
+template <class V, template <class> class Weights>
+struct FloatProduct {
+  using W = Weights<V>;
+  static constexpr bool kPacksRows = false, kRoundsToIntegers = false;
+  static int64_t row_bytes(int64_t depth) { return depth * static_cast<int64_t>(sizeof(float)); }
+  static void store(void* row, int64_t column, const float* values) {
+    __builtin_memcpy(static_cast<float*>(row) + column, values, kUnit * sizeof(float));
+  }
+  template <class Finish>
+  static void for_each_panel(const Gemm& g, int64_t unit_begin, int64_t unit_end, bool reverse, Finish finish) {
+    walk_panels<FloatProduct>(g, unit_begin, unit_end, reverse, finish);
+  }
+
+  static void tile(const Gemm& g, int64_t row_begin, int64_t rows, int64_t first_unit, int units, float* tile) {
+    const auto* a = reinterpret_cast<const float*>(row_of(g, row_begin));
+    const int64_t n_tiles = (rows + V::kMaxRows - 1) / V::kMaxRows;
+    const int wide = units_for<V>(static_cast<int>((rows + n_tiles - 1) / n_tiles));
+    int u = 0;
+    for (; wide >= 4 && u + 4 <= units; u += 4)
+      some_units<4>(g, a, rows, unit_of(g.w, first_unit + u), tile + u * kUnit);
+    for (; wide >= 2 && u + 2 <= units; u += 2)
+      some_units<2>(g, a, rows, unit_of(g.w, first_unit + u), tile + u * kUnit);
+    for (; u < units; ++u) some_units<1>(g, a, rows, unit_of(g.w, first_unit + u), tile + u * kUnit);
+  }
+
+ private:
+  // One group of U units against all rows of the block.
+  template <int U>
+  static void some_units(const Gemm& g, const float* a, int64_t rows, const char* w, float* tile) {
+    const ptrdiff_t unit_stride = g.w.unit_bytes;
+    const auto lda = g.lda / static_cast<ptrdiff_t>(sizeof(float));
+    const int64_t n_tiles = (rows + V::kMaxRows - 1) / V::kMaxRows;
+    for (int64_t k0 = 0; k0 < g.w.depth; k0 += kChunk) {
+      const int64_t depth = g.w.depth - k0 < kChunk ? g.w.depth - k0 : kChunk;
+      const char* wk = w + k0 / W::kStep * W::kStepBytes;
+      // The next chunk of the same unit, or, past the last one, the first chunk of the unit after it. Prefetching past
+      // the matrix's end is harmless: it never faults.
+      const char* next =
+          k0 + depth < g.w.depth ? wk + depth / W::kStep * W::kStepBytes : w + static_cast<ptrdiff_t>(U) * unit_stride;
+      // One tile prefetches all of it, two half each, four or more a quarter each: evenly, as the memory delivers it.
+      const int lines = rows < kPrefetchRows ? 0 : n_tiles >= 4 ? 1 : n_tiles >= 2 ? 2 : 4;
+      for (int64_t i = 0; i < n_tiles; ++i) {
+        const int64_t begin = rows * i / n_tiles;  // tiles of equal height, so that none is left with one row
+        const int n = static_cast<int>(rows * (i + 1) / n_tiles - begin);
+        const float* ai = a + begin * lda + k0;
+        float* to = tile + begin * kPanel;
+        const auto run = [&](auto kernel) {
+          kernel(n, ai, lda, wk, unit_stride, depth, k0 == 0, to, next + i * lines * (depth / (4 * W::kStep)) * 64);
+        };
+        if (i * lines >= 4 || lines == 0)
+          run(micro_tile_rows<V, W, U, 0>);
+        else if (lines == 1)
+          run(micro_tile_rows<V, W, U, 1>);
+        else if (lines == 2)
+          run(micro_tile_rows<V, W, U, 2>);
+        else
+          run(micro_tile_rows<V, W, U, 4>);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace elmo_fast

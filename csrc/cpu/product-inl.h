@@ -1,0 +1,54 @@
+// What a product is, and the walk over panels that those on vector registers share.
+//
+// A Product computes x W^T for one number format. It is a class of static functions:
+//   row_bytes(depth), kPacksRows, pack_rows(args, begin, end)   how rows are given to it, see kernels.h
+//   store(row, column, values)       16 floats into a row given to it, for the rows that a kernel makes itself (m)
+//   for_each_panel(gemm, unit_begin, unit_end, reverse, finish) walks up to four units at a time, and calls
+//     finish(row, unit, units, tile) for every row: tile is the row's sums, units * 16 floats, and free to overwrite
+#pragma once
+
+#include "../kernels.h"
+
+namespace elmo_fast {
+namespace {
+
+constexpr int kPrefetchRows = 4;  // below this the hardware's own prefetch does better (docs/performance.md)
+
+constexpr int64_t round_up_to(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
+// Calls body(row_begin, rows) for each row block.
+template <class Body>
+void for_each_row_block(int64_t rows, Body body) {
+  for (int64_t r = 0; r < rows; r += kRowBlock) body(r, rows - r < kRowBlock ? rows - r : kRowBlock);
+}
+
+// Calls body(unit, units) for panels of up to kGateUnits units, in ascending or descending order.
+template <class Body>
+void for_each_unit_group(int64_t unit_begin, int64_t unit_end, bool reverse, Body body) {
+  const int64_t groups = (unit_end - unit_begin + kGateUnits - 1) / kGateUnits;
+  for (int64_t i = 0; i < groups; ++i) {
+    const int64_t u = unit_begin + (reverse ? groups - 1 - i : i) * kGateUnits;
+    body(u, static_cast<int>(unit_end - u < kGateUnits ? unit_end - u : kGateUnits));
+  }
+}
+
+inline const char* row_of(const Gemm& g, int64_t row) { return static_cast<const char*>(g.a) + row * g.lda; }
+inline const char* unit_of(const PackedWeights& w, int64_t unit) {
+  return static_cast<const char*>(w.data) + unit * w.unit_bytes;
+}
+
+// for_each_panel of a Product that computes a block's tile at once:
+//   Product::tile(gemm, row_begin, rows, unit, units, tile) for up to kRowBlock rows.
+template <class Product, class Finish>
+void walk_panels(const Gemm& g, int64_t unit_begin, int64_t unit_end, bool reverse, Finish finish) {
+  alignas(64) float tile[kRowBlock * kPanel];
+  for_each_unit_group(unit_begin, unit_end, reverse, [&](int64_t u, int units) {
+    for_each_row_block(g.rows, [&](int64_t row_begin, int64_t rows) {
+      Product::tile(g, row_begin, rows, u, units, tile);
+      for (int64_t r = 0; r < rows; ++r) finish(row_begin + r, u, units, tile + r * kPanel);
+    });
+  });
+}
+
+}  // namespace
+}  // namespace elmo_fast
