@@ -178,6 +178,8 @@ Precision precision_in_use(Precision asked) { return kernels()[asked].dense ? as
 
 const KernelTable& kernels_of(const std::string& name) { return *find(name, "instruction set"); }
 
+void use_kernels(const KernelTable& table) { current.store(&table, std::memory_order_release); }
+
 void set_isa(const std::string& name) { current.store(find(name, "set_isa"), std::memory_order_release); }
 
 }  // namespace elmo_fast

@@ -28,4 +28,7 @@ const KernelTable& kernels_of(const std::string& name);
 // their precision. Throws std::invalid_argument and changes nothing.
 void set_isa(const std::string& name);
 
+// The same for a table that this library does not know, for tests.
+void use_kernels(const KernelTable& table);
+
 }  // namespace elmo_fast

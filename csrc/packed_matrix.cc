@@ -43,7 +43,7 @@ float int8_scale(const float* row, int64_t depth) {
   float largest = 0.0f;
   for (int64_t k = 0; k < depth; ++k) {
     const float x = std::fabs(row[k]);
-    if (!(x <= largest)) largest = x;
+    if (x > largest || x != x) largest = x;
   }
   // 127 * scale must give the same scale again, or a matrix would change when it is unpacked and packed.
   float scale = largest / kInt8Max;

@@ -105,7 +105,7 @@ struct Int8Rows {
       for (const float lane : lanes) largest = lane > largest || lane != lane ? lane : largest;
       for (int64_t k = whole; k < p.depth; ++k) {
         const float magnitude = __builtin_fabsf(x[k]);
-        if (!(magnitude <= largest)) largest = magnitude;
+        if (magnitude > largest || magnitude != magnitude) largest = magnitude;
       }
       p.scales[r] = largest / kInt8Max;
       // Below the smallest normal number the inverse would overflow; such a row counts as zero.

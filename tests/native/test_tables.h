@@ -9,6 +9,7 @@
 namespace elmo_fast {
 
 const KernelTable* emulated_avx512_kernels();  // the AVX-512 unit over portable stand-ins for its intrinsics
+const KernelTable* emulated_amx_kernels();     // the matrix-tile unit on tiles made of memory
 const KernelTable* generic8_kernels();         // the specification with 8 and with 16 lanes: checks that tile shapes
 const KernelTable* generic16_kernels();        // and edge handling of wide vectors do not enter the result
 
@@ -17,6 +18,7 @@ inline std::vector<const KernelTable*> all_tables() {
   for (const std::string& name : isas_available()) tables.push_back(&kernels_of(name));
   tables.push_back(generic8_kernels());
   tables.push_back(generic16_kernels());
+  tables.push_back(emulated_amx_kernels());
 #ifdef ELMO_FAST_EMULATED_AVX512
   if (__builtin_cpu_supports("fma")) tables.push_back(emulated_avx512_kernels());
 #endif
