@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import marker_char_ids
 from elmo_fast.packed import PackedCache
+from elmo_fast.parameters import adopt, uninitialised
 from elmo_fast.weights import EncoderWeights, Options, read_encoder_weights, read_options
 
 
@@ -35,7 +36,8 @@ class ElmoCharacterEncoder(nn.Module):
     Args:
         options_file, weight_file: paths or URLs.
         requires_grad: whether the parameters get gradients.
-        weights: what the two files hold, where they are read already; `weight_file` is then not opened.
+        weights: what the two files hold, where they are read already; `weight_file` is then not opened, and the
+            arrays become the parameters without a copy.
     Raises:
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
@@ -150,17 +152,15 @@ class ElmoCharacterEncoder(nn.Module):
 
 
 def _linear(weight: np.ndarray, bias: np.ndarray) -> nn.Linear:
-    linear = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
-    return _fill(linear, weight, bias)
+    return _fill(uninitialised(nn.Linear, weight.shape[1], weight.shape[0]), weight, bias)
 
 
 def _convolution(weight: np.ndarray, bias: np.ndarray) -> nn.Conv1d:
     n, dim, width = weight.shape
-    return _fill(nn.utils.skip_init(nn.Conv1d, dim, n, width), weight, bias)
+    return _fill(uninitialised(nn.Conv1d, dim, n, width), weight, bias)
 
 
 def _fill(module: nn.Module, weight: np.ndarray, bias: np.ndarray) -> nn.Module:
-    with torch.no_grad():
-        module.weight.copy_(torch.from_numpy(weight))
-        module.bias.copy_(torch.from_numpy(bias))
+    adopt(module.weight, weight)
+    adopt(module.bias, bias)
     return module

@@ -21,14 +21,12 @@ from elmo_fast.native import (
     get_isa,
     get_num_threads,
     lstm_arguments,
-    pack_encoder,
-    pack_lstm,
     restore_encoder,
     restore_lstm,
     set_isa,
     set_num_threads,
 )
-from elmo_fast.weights import BiLmWeights, Options, read_options, read_weights
+from elmo_fast.packing import pack_files
 
 if TYPE_CHECKING:
     from elmo_fast import _cpu
@@ -228,25 +226,15 @@ class BiLmEngine:
         self.nbytes: int = encoder.nbytes + lstm.nbytes
 
     @classmethod
-    def from_files(cls, options_file: str | os.PathLike[str], weight_file: str | os.PathLike[str]) -> BiLmEngine:
-        """Reads a model from local files.
-
-        Raises:
-            FileNotFoundError: a file is missing.
-            WeightsError: a file is wrong or damaged.
-        """
-        options = read_options(options_file)
-        return cls.from_weights(options, read_weights(weight_file, options))
-
-    @classmethod
-    def from_weights(cls, options: Options, weights: BiLmWeights) -> BiLmEngine:
-        """Packs weights that `elmo_fast.weights` read."""
-        encoder = pack_encoder(
-            weights.char_embedding, weights.convolutions, options.activation, weights.highways, weights.projection,
-            options.max_characters,
-        )  # fmt: skip
-        layers = [(forward.as_tuple(), backward.as_tuple()) for forward, backward in weights.layers]
-        return cls(encoder, pack_lstm(layers, options.cell_clip, options.proj_clip, options.use_skip_connections))
+    def from_files(
+        cls,
+        options_file: str | os.PathLike[str],
+        weight_file: str | os.PathLike[str],
+        *,
+        precision: str = "float32",
+    ) -> BiLmEngine:
+        """Reads a model from local files and keeps the packed weights alone; see `elmo_fast.packing.pack_files`."""
+        return cls(*pack_files(options_file, weight_file, precision))
 
     def forward(self, char_ids: np.ndarray, state: ArrayState | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Computes all layers for a batch.

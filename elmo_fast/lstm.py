@@ -31,7 +31,8 @@ class ElmoLstm(StatefulModule):
             `LstmCellWithProjection`.
         state: "carry" (AllenNLP's behaviour), "reset" or "frozen".
         use_skip_connections: layers from the second on add their input to their output.
-        weights: (forward, backward) weights of each layer; None initialises at random.
+        weights: (forward, backward) weights of each layer, which become the parameters without a copy; None
+            initialises at random.
     """
 
     def __init__(

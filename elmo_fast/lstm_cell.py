@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from elmo_fast import reference
+from elmo_fast.parameters import adopt, uninitialised
 from elmo_fast.state import State
 from elmo_fast.weights import LstmWeights
 
@@ -43,15 +44,15 @@ class LstmCellWithProjection(nn.Module):
         self.recurrent_dropout_probability = recurrent_dropout_probability
         self.memory_cell_clip_value = memory_cell_clip_value
         self.state_projection_clip_value = state_projection_clip_value
-        # skip_init: torch's own initialisation would be thrown away.
-        linear = nn.utils.skip_init
-        self.input_linearity = linear(nn.Linear, input_size, 4 * cell_size, bias=False)
-        self.state_linearity = linear(nn.Linear, hidden_size, 4 * cell_size, bias=True)
-        self.state_projection = linear(nn.Linear, cell_size, hidden_size, bias=False)
+        # torch's own initialisation would be thrown away.
+        self.input_linearity = uninitialised(nn.Linear, input_size, 4 * cell_size, bias=False)
+        self.state_linearity = uninitialised(nn.Linear, hidden_size, 4 * cell_size, bias=True)
+        self.state_projection = uninitialised(nn.Linear, cell_size, hidden_size, bias=False)
         if weights is None:
             self.reset_parameters()
         else:
-            self.assign(weights)
+            for parameter, array in zip(self.parameter_tuple(), weights.as_tuple(), strict=True):
+                adopt(parameter, array)
 
     def reset_parameters(self) -> None:
         """Initialises each gate's matrices orthogonally, the biases to 0, the forget gate's to 1.

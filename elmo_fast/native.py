@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from elmo_fast._version import __version__
+from elmo_fast.parallel import run_tasks
 
 try:
     from elmo_fast import _cpu
@@ -109,8 +111,9 @@ def pack_lstm(
     precision: str = "float32",
 ) -> _cpu.BiLstm:
     """Packs a biLSTM; shapes as in `elmo_fast.weights.LstmWeights`, float32, C-contiguous; a clip of 0 is none."""
-    packed = [tuple(_cpu.LstmLayer(*arrays, precision) for arrays in pair) for pair in layers]
-    return _cpu.BiLstm(packed, cell_clip, proj_clip, use_skip_connections)
+    tasks = [partial(_cpu.LstmLayer, *arrays, precision) for pair in layers for arrays in pair]
+    packed = run_tasks(tasks, get_num_threads())
+    return _cpu.BiLstm(list(zip(packed[0::2], packed[1::2], strict=True)), cell_clip, proj_clip, use_skip_connections)
 
 
 def restore_encoder(arguments: Sequence[Any]) -> _cpu.TokenEncoder:

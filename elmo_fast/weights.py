@@ -1,30 +1,31 @@
 """HDF5 weights in AllenNLP's and bilm-tf's layout -> validated arrays in the engine's terms.
 
-This is the only module that knows HDF5 names and TensorFlow's gate order. Everything is read and checked before
-anything is built from it.
+This is the only module that knows HDF5 names and TensorFlow's gate order. Names, shapes and types of everything are
+checked before anything is read; the parts are then read one by one, and values are checked as they are read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from elmo_fast.hdf5 import Dataset, Hdf5File, empty_matrix, open_hdf5
+from elmo_fast.native import get_num_threads
 from elmo_fast.options import N_CHARACTERS, Options, WeightsError, read_options
-
-if TYPE_CHECKING:
-    import h5py
+from elmo_fast.parallel import run_tasks
 
 __all__ = [
     "BiLmWeights",
     "EncoderWeights",
     "LstmWeights",
     "Options",
+    "WeightFile",
     "WeightsError",
+    "open_weights",
     "read_encoder_weights",
     "read_lstm_weights",
     "read_options",
@@ -77,8 +78,38 @@ class BiLmWeights(EncoderWeights):
     layers: tuple[tuple[LstmWeights, LstmWeights], ...]
 
 
-def read_weights(path: str | os.PathLike[str], options: Options) -> BiLmWeights:
-    """Reads a whole biLM.
+class WeightFile:
+    """An open file that holds a whole biLM of the right sizes. Its parts are read when asked for, each on its own.
+
+    Threads may read parts at the same time; reading itself takes turns, checking and transposing do not.
+
+    Attributes:
+        options: what the file holds.
+    """
+
+    def __init__(self, file: Hdf5File, options: Options) -> None:
+        self.options = options
+        self._encoder = _EncoderDatasets(file, options)
+        self._layers = _lstm_datasets(
+            file, options.projection_dim, options.projection_dim, options.cell_size, options.n_layers
+        )
+
+    def encoder(self) -> EncoderWeights:
+        """Reads the token encoder.
+
+        Raises:
+            WeightsError: the file is damaged, or holds NaN or infinity; the message names the dataset.
+        """
+        return self._encoder.read()
+
+    def directions(self) -> list[Callable[[], LstmWeights]]:
+        """What reads layer 0 forward, layer 0 backward, layer 1 forward and so on; errors as `encoder`."""
+        return [datasets.read for pair in self._layers for datasets in pair]
+
+
+@contextlib.contextmanager
+def open_weights(path: str | os.PathLike[str], options: Options) -> Iterator[WeightFile]:
+    """Opens an HDF5 file and checks that it holds a biLM, all but the values.
 
     Args:
         path: HDF5 file.
@@ -87,142 +118,133 @@ def read_weights(path: str | os.PathLike[str], options: Options) -> BiLmWeights:
         FileNotFoundError: no such file.
         WeightsError: the file does not hold what `options` says; the message names the dataset.
     """
-    with _open(path) as file:
-        encoder = _read_encoder(file, options)
-        layers = _read_layers(file, options.projection_dim, options.projection_dim, options.cell_size, options.n_layers)
+    with open_hdf5(path) as file:
+        yield WeightFile(file, options)
+
+
+def read_weights(path: str | os.PathLike[str], options: Options) -> BiLmWeights:
+    """Reads a whole biLM; arguments and errors as `open_weights` and `WeightFile`."""
+    with open_weights(path, options) as file:
+        encoder, *directions = run_tasks([file.encoder, *file.directions()], get_num_threads())
+    layers = tuple(zip(directions[0::2], directions[1::2], strict=True))
     return BiLmWeights(encoder.char_embedding, encoder.convolutions, encoder.highways, encoder.projection, layers)
 
 
 def read_encoder_weights(path: str | os.PathLike[str], options: Options) -> EncoderWeights:
     """Reads only the token encoder; arguments and errors as `read_weights`."""
-    with _open(path) as file:
-        return _read_encoder(file, options)
+    with open_hdf5(path) as file:
+        return _EncoderDatasets(file, options).read()
 
 
 def read_lstm_weights(
     path: str | os.PathLike[str], *, input_size: int, projection_dim: int, cell_size: int, n_layers: int
 ) -> tuple[tuple[LstmWeights, LstmWeights], ...]:
     """Reads only the LSTM layers, (forward, backward) each; errors as `read_weights`."""
-    with _open(path) as file:
-        return _read_layers(file, input_size, projection_dim, cell_size, n_layers)
+    with open_hdf5(path) as file:
+        layers = _lstm_datasets(file, input_size, projection_dim, cell_size, n_layers)
+        return tuple((forward.read(), backward.read()) for forward, backward in layers)
 
 
-class _File:
-    """An open HDF5 file whose datasets are read checked."""
+class _EncoderDatasets:
+    """The checked datasets of a token encoder."""
 
-    def __init__(self, path: str, handle: h5py.File) -> None:
-        self.path = path
-        self.handle = handle
-
-    def read(self, name: str, *shape: int) -> np.ndarray:
-        """Reads one dataset as finite float32 of exactly this shape."""
-        import h5py
-
-        try:
-            dataset = self.handle.get(name)
-            actual = dataset.shape if isinstance(dataset, h5py.Dataset) else None
-            if actual == shape and dataset.dtype.kind == "f":
-                with np.errstate(over="ignore"):  # a float64 beyond float32's range turns infinite: refused below
-                    array = np.asarray(dataset[...], dtype=np.float32)
-        except (OSError, RuntimeError, KeyError) as error:
-            raise WeightsError(f"{self.path}: {name}: cannot be read, the file is damaged: {error}") from error
-        if dataset is None:
-            raise WeightsError(f"{self.path}: {name}: missing, expected a float32 dataset of shape {shape}")
-        if not isinstance(dataset, h5py.Dataset):
-            raise WeightsError(f"{self.path}: {name}: expected a float32 dataset of shape {shape}, got a group")
-        if actual != shape:
-            raise WeightsError(f"{self.path}: {name}: expected shape {shape}, got {actual}")
-        if dataset.dtype.kind != "f":
-            raise WeightsError(f"{self.path}: {name}: expected float32 of shape {shape}, got {dataset.dtype}")
-        finite = np.isfinite(array)
-        if not finite.all():
-            first = tuple(int(i) for i in np.argwhere(~finite)[0])
+    def __init__(self, file: Hdf5File, options: Options) -> None:
+        dim, n_filters = options.char_embedding_dim, options.n_filters
+        self._char_embedding = file.dataset("char_embed", N_CHARACTERS, dim)
+        self._convolutions = [
+            (file.dataset(f"CNN/W_cnn_{i}", 1, width, dim, n), file.dataset(f"CNN/b_cnn_{i}", n))
+            for i, (width, n) in enumerate(options.filters)
+        ]
+        self._highways = [
+            {
+                name: file.dataset(f"CNN_high_{k}/{name}", *([n_filters] * (2 if name[0] == "W" else 1)))
+                for name in ("W_transform", "W_carry", "b_transform", "b_carry")
+            }
+            for k in range(options.n_highway)
+        ]
+        if f"CNN_high_{options.n_highway}" in file:
+            # Run without its last highway layer a model gives vectors of the right shape and no sense.
             raise WeightsError(
-                f"{self.path}: {name}: {int((~finite).sum())} of {array.size} values are NaN or infinite (or beyond "
-                f"float32), the first at {first}; expected finite numbers of shape {shape}"
+                f"{file.path}: CNN_high_{options.n_highway}: present, but the options say n_highway = "
+                f"{options.n_highway}"
             )
-        return array
+        self._projection: tuple[Dataset, Dataset] | None = None
+        # bilm-tf writes no projection where it would be square.
+        if n_filters != options.projection_dim or "CNN_proj" in file:
+            weight = file.dataset("CNN_proj/W_proj", n_filters, options.projection_dim)
+            self._projection = weight, file.dataset("CNN_proj/b_proj", options.projection_dim)
 
-
-@contextlib.contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator[_File]:
-    import h5py  # here, not above: h5py is a third of this package's import time, and character ids need none of it
-
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such weight file")
-    try:
-        handle = h5py.File(path, "r")
-    except OSError as error:
-        raise WeightsError(f"{path}: not a readable HDF5 file, or cut short: {error}") from error
-    with handle:
-        yield _File(path, handle)
-
-
-def _read_encoder(file: _File, options: Options) -> EncoderWeights:
-    dim, n_filters = options.char_embedding_dim, options.n_filters
-    char_embedding = np.pad(file.read("char_embed", N_CHARACTERS, dim), ((1, 0), (0, 0)))
-    convolutions = tuple(_read_convolution(file, i, width, dim, n) for i, (width, n) in enumerate(options.filters))
-    highways = tuple(_read_highway(file, f"CNN_high_{k}", n_filters) for k in range(options.n_highway))
-    if f"CNN_high_{options.n_highway}" in file.handle:
-        # Run without its last highway layer a model gives vectors of the right shape and no sense.
-        raise WeightsError(
-            f"{file.path}: CNN_high_{options.n_highway}: present, but the options say n_highway = {options.n_highway}"
+    def read(self) -> EncoderWeights:
+        return EncoderWeights(
+            char_embedding=np.pad(self._char_embedding.read(), ((1, 0), (0, 0))),
+            convolutions=tuple(_read_convolution(*pair) for pair in self._convolutions),
+            highways=tuple(_read_highway(**datasets) for datasets in self._highways),
+            projection=None if self._projection is None else _read_projection(*self._projection),
         )
-    projection = None
-    # bilm-tf writes no projection where it would be square.
-    if n_filters != options.projection_dim or "CNN_proj" in file.handle:
-        weight = file.read("CNN_proj/W_proj", n_filters, options.projection_dim)
-        bias = file.read("CNN_proj/b_proj", options.projection_dim)
-        projection = np.ascontiguousarray(weight.T), bias
-    return EncoderWeights(char_embedding, convolutions, highways, projection)
 
 
-def _read_convolution(file: _File, i: int, width: int, dim: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    weight = file.read(f"CNN/W_cnn_{i}", 1, width, dim, n)
-    return np.ascontiguousarray(weight[0].transpose(2, 1, 0)), file.read(f"CNN/b_cnn_{i}", n)
+def _read_convolution(weight: Dataset, bias: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    return np.ascontiguousarray(weight.read()[0].transpose(2, 1, 0)), bias.read()
 
 
-def _read_highway(file: _File, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_highway(
+    W_transform: Dataset, W_carry: Dataset, b_transform: Dataset, b_carry: Dataset
+) -> tuple[np.ndarray, np.ndarray]:
     # TensorFlow's carry gate weighs the transformed part, ours the part carried through: sigmoid(-x) = 1 - sigmoid(x).
-    weights = file.read(f"{name}/W_transform", size, size).T, -file.read(f"{name}/W_carry", size, size).T
-    biases = file.read(f"{name}/b_transform", size), -file.read(f"{name}/b_carry", size)
-    return _stack(*weights), _stack(*biases)
+    bias = np.concatenate([b_transform.read(), -b_carry.read()])
+    size = len(bias) // 2
+    weight = empty_matrix(2 * size, size)
+    W_transform.read_transposed(weight[:size])
+    W_carry.read_transposed(weight[size:])
+    np.negative(weight[size:], out=weight[size:])
+    return weight, bias
 
 
-def _read_layers(
-    file: _File, input_size: int, projection_dim: int, cell_size: int, n_layers: int
-) -> tuple[tuple[LstmWeights, LstmWeights], ...]:
+def _read_projection(weight: Dataset, bias: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    return _transposed(weight), bias.read()
+
+
+def _transposed(dataset: Dataset) -> np.ndarray:
+    out = empty_matrix(*dataset.shape[::-1])
+    dataset.read_transposed(out)
+    return out
+
+
+# TensorFlow stacks the gates as i, g, f, o: where in its columns i, f, g, o are.
+_GATES = (0, 2, 1, 3)
+
+
+@dataclass(frozen=True)
+class _LstmDatasets:
+    """The checked datasets of one direction of one layer."""
+
+    weight: Dataset
+    bias: Dataset
+    projection: Dataset
+    input_size: int
+
+    def read(self) -> LstmWeights:
+        bias = np.concatenate([np.split(self.bias.read(), 4)[gate] for gate in _GATES])
+        bias[len(bias) // 4 : len(bias) // 2] += 1.0  # TensorFlow adds it at run time, so it is not in the file
+        rows, gates = self.weight.shape
+        input_weight = empty_matrix(gates, self.input_size)
+        state_weight = empty_matrix(gates, rows - self.input_size)
+        self.weight.read_transposed(input_weight, state_weight, column_blocks=_GATES)
+        return LstmWeights(input_weight, state_weight, bias, _transposed(self.projection))
+
+
+def _lstm_datasets(
+    file: Hdf5File, input_size: int, projection_dim: int, cell_size: int, n_layers: int
+) -> list[tuple[_LstmDatasets, _LstmDatasets]]:
     # A file may hold more layers than are asked for: layer k does not depend on the ones above it.
-    layers = []
-    for layer in range(n_layers):
-        sizes = (input_size if layer == 0 else projection_dim, projection_dim, cell_size)
-        names = (f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell" for direction in (0, 1))
-        forward, backward = (_read_lstm(file, name, *sizes) for name in names)
-        layers.append((forward, backward))
-    return tuple(layers)
+    def datasets(layer: int, direction: int) -> _LstmDatasets:
+        name = f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
+        depth = input_size if layer == 0 else projection_dim
+        return _LstmDatasets(
+            weight=file.dataset(f"{name}/W_0", depth + projection_dim, 4 * cell_size),
+            bias=file.dataset(f"{name}/B", 4 * cell_size),
+            projection=file.dataset(f"{name}/W_P_0", cell_size, projection_dim),
+            input_size=depth,
+        )
 
-
-def _read_lstm(file: _File, name: str, input_size: int, projection_dim: int, cell_size: int) -> LstmWeights:
-    weight = file.read(f"{name}/W_0", input_size + projection_dim, 4 * cell_size)
-    bias = _reorder_gates(file.read(f"{name}/B", 4 * cell_size))
-    bias[cell_size : 2 * cell_size] += 1.0  # TensorFlow adds it at run time, so it is not in the file
-    projection = file.read(f"{name}/W_P_0", cell_size, projection_dim)
-    return LstmWeights(
-        input_weight=_reorder_gates(weight[:input_size].T),
-        state_weight=_reorder_gates(weight[input_size:].T),
-        bias=bias,
-        projection=np.ascontiguousarray(projection.T),
-    )
-
-
-def _reorder_gates(rows: np.ndarray) -> np.ndarray:
-    """TensorFlow stacks the gates as i, g, f, o; returns a C-contiguous copy with rows i, f, g, o."""
-    i, g, f, o = np.split(rows, 4)
-    return _stack(i, f, g, o)
-
-
-def _stack(*parts: np.ndarray) -> np.ndarray:
-    """Concatenates rows into a C-contiguous array; of transposed parts np.concatenate alone makes a transposed one."""
-    rows = sum(len(part) for part in parts)
-    return np.concatenate(parts, out=np.empty((rows, *parts[0].shape[1:]), dtype=np.float32))
+    return [(datasets(layer, 0), datasets(layer, 1)) for layer in range(n_layers)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from elmo_fast import ElmoBiLm, ElmoLstm
+from elmo_fast import ElmoBiLm, ElmoLstm, load
 from elmo_fast.weights import (
     WeightsError,
     read_encoder_weights,
@@ -257,6 +258,90 @@ def test_other_float_types_are_converted(model: tuple[Path, Path], dtype: str) -
     _, weights = read_both(model)
     assert weights.char_embedding.dtype == np.float32
     assert np.array_equal(weights.char_embedding[1:], values.astype(np.float32))
+
+
+def plain_reading(path: Path, n_layers: int) -> list[np.ndarray]:
+    """Highways, projection and LSTM weights as `read_weights` gives them, written down once more without blocks."""
+    with h5py.File(path) as file:
+        values = {}
+        file.visititems(lambda name, item: values.update({name: np.asarray(item)}) if hasattr(item, "dtype") else None)
+    arrays = [np.concatenate([values["CNN_high_0/W_transform"].T, -values["CNN_high_0/W_carry"].T])]
+    arrays.append(values["CNN_proj/W_proj"].T)
+    for layer in range(n_layers):
+        for direction in (0, 1):
+            cell = f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
+            i, g, f, o = np.split(values[f"{cell}/W_0"].T, 4)
+            weight = np.concatenate([i, f, g, o]).astype(np.float32)
+            arrays += np.split(weight, 2, axis=1)
+            arrays.append(values[f"{cell}/W_P_0"].T)
+    return [array.astype(np.float32) for array in arrays]
+
+
+def stored(array: np.ndarray, how: str) -> dict[str, object]:
+    """Arguments of `create_dataset`."""
+    if how == "compressed":
+        return {"data": array, "compression": "gzip", "chunks": (min(50, len(array)), array.shape[1])}
+    return {"data": array.astype(how)}
+
+
+@pytest.mark.parametrize("how", ["<f4", ">f4", "<f8", "<f2", "compressed"])
+def test_matrices_of_many_rows(tmp_path: Path, random_model, how: str) -> None:  # type: ignore[no-untyped-def]
+    # Sizes that are no multiples of the rows read at a time.
+    sizes = {"filters": ((1, 70), (2, 61)), "projection_dim": 67, "cell_size": 129, "char_embedding_dim": 3}
+    options_path, source = random_model(**sizes)
+    path = Path(shutil.copy(source, tmp_path))
+    with h5py.File(path, "r+") as file:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if getattr(item, "ndim", 0) == 2 else None)
+        for name in names:
+            values = file[name][...]
+            del file[name]
+            file.create_dataset(name, **stored(values, how))
+    weights = read_weights(path, read_options(options_path))
+    actual = [weights.highways[0][0], weights.projection[0]]
+    for pair in weights.layers:
+        for lstm in pair:
+            actual += [lstm.input_weight, lstm.state_weight, lstm.projection]
+    for array, expected in zip(actual, plain_reading(path, 2), strict=True):
+        assert array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable
+        assert np.array_equal(array, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("make", [lambda *files: load(files), ElmoBiLm], ids=["load", "ElmoBiLm"])
+def test_everything_is_checked_before_anything_is_read(
+    model: tuple[Path, Path], make: Callable, threads: int, num_threads: Callable[[int], None]
+) -> None:
+    num_threads(threads)
+    with h5py.File(model[1], "r+") as file:
+        poke("char_embed", np.nan)(file)
+        poke(f"{CELL}/W_0", np.nan)(file)
+        del file[f"{CELL}/W_P_0"]
+    with pytest.raises(WeightsError, match="Cell1/LSTMCell/W_P_0: missing"):
+        make(*model)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("char_embed", "char_embed: 1 of 1044 values are NaN or infinite"),
+        ("CNN_high_0/W_carry", "CNN_high_0/W_carry: 1 of 225 values are NaN or infinite"),
+        (f"{CELL}/W_0", "W_0: 1 of 576 values are NaN or infinite (or beyond float32), the first at (1, 1)"),
+        (f"{CELL}/W_P_0", "W_P_0: 1 of 72 values are NaN or infinite"),
+    ],
+)
+def test_load_names_the_dataset_that_is_wrong(
+    model: tuple[Path, Path], name: str, message: str, threads: int, num_threads: Callable[[int], None]
+) -> None:
+    num_threads(threads)
+    with h5py.File(model[1], "r+") as file:
+        poke(name, np.nan)(file)
+    before = threading.active_count()
+    with pytest.raises(WeightsError) as error:
+        load(model)
+    assert message in str(error.value)
+    assert threading.active_count() == before, "a thread of the failed load is left"
 
 
 def test_load_weights_checks_sizes(model: tuple[Path, Path]) -> None:
