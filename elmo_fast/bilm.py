@@ -14,6 +14,7 @@ from elmo_fast import engine, models, reference
 from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
 from elmo_fast.encoder import ElmoCharacterEncoder
 from elmo_fast.lstm import ElmoLstm
+from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import StateSlot, check_mode
 from elmo_fast.weights import read_options, read_weights
 
@@ -23,7 +24,7 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _CACHE_CHUNK = 4096  # words encoded at a time for `vocab_to_cache`: bounds memory, costs no speed
 
 
-class ElmoBiLm(nn.Module):
+class ElmoBiLm(NativePrecision, nn.Module):
     """A pre-trained biLM: character ids in, every layer's activations out.
 
     Runs on the native kernels on the CPU in float32 wherever no gradient of its weights is needed; else on the PyTorch
@@ -37,7 +38,9 @@ class ElmoBiLm(nn.Module):
         state: "carry" (AllenNLP's behaviour: a row of a batch starts where the same row of the last batch ended),
             "reset" (every call starts from zero), "frozen" (every row starts from what `warm_up` left). See
             `elmo_fast.state.StatefulModule`.
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`.
     Raises:
+        ValueError: an unknown state or precision.
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
     """
@@ -50,13 +53,15 @@ class ElmoBiLm(nn.Module):
         vocab_to_cache: list[str] | None = None,
         *,
         state: str = "carry",
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         check_mode(state)  # before a large file is read
+        self._precision = check_precision(precision)
         options = read_options(models.local_path(options_file))
         weights = read_weights(models.local_path(weight_file), options)
         self._token_embedder = ElmoCharacterEncoder(
-            options_file, weight_file, requires_grad, weights=(options, weights)
+            options_file, weight_file, requires_grad, weights=(options, weights), precision=precision
         )
         self._requires_grad = requires_grad
         self._word_embedding: nn.Embedding | None = None
@@ -79,6 +84,7 @@ class ElmoBiLm(nn.Module):
             state=state,
             use_skip_connections=options.use_skip_connections,
             weights=weights.layers,
+            precision=precision,
         )
         self.num_layers = options.n_layers + 1
 

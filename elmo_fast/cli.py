@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from elmo_fast import files, models
 from elmo_fast._version import __version__
 from elmo_fast.load import Embedder, load, progress_bar
-from elmo_fast.native import build_info, set_num_threads
+from elmo_fast.native import PRECISIONS, build_info, set_num_threads
 
 EXIT_OK, EXIT_ERROR = 0, 2
 DEFAULT_MODEL = "tiny"
@@ -106,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         help="carry: each batch continues from the one before, as in AllenNLP; reset: every sentence starts afresh, "
         "and batches are formed by length, which is faster (default: %(default)s)",
     )
+    embed.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="arithmetic: the first is exact, the last fastest (default: %(default)s)",
+    )
     embed.add_argument("--threads", type=_positive, metavar="N", help="threads (default: PyTorch's)")
     embed.add_argument("--use-sentence-keys", action="store_true", help="name each dataset by its line")
     embed.add_argument("--forget-sentences", action="store_true", help="leave out 'sentence_to_index'")
@@ -128,6 +134,8 @@ def _info(options: argparse.Namespace, parser: argparse.ArgumentParser, signals:
     info = build_info()
     width = max(map(len, info))
     for name, value in info.items():
+        if isinstance(value, dict):
+            value = ", ".join(key if key == used else f"{key} (runs as {used})" for key, used in value.items())
         print(f"{name:<{width}}  {' '.join(value) if isinstance(value, list) else value}")
     sys.stdout.flush()
     return EXIT_OK
@@ -146,6 +154,8 @@ def _embed(options: argparse.Namespace, parser: argparse.ArgumentParser, signals
         if options.threads is not None:
             set_num_threads(options.threads)
         embedder = _load(options)
+        if embedder.precision_in_use != embedder.precision:
+            _say(f"precision: {embedder.precision} runs as {embedder.precision_in_use} on this processor")
         start = time.perf_counter()
         runner = embedder._runner()
         with progress_bar(num_lines, "sentence", sys.stderr.isatty()) as advance:
@@ -174,12 +184,13 @@ def _embed(options: argparse.Namespace, parser: argparse.ArgumentParser, signals
 
 
 def _load(options: argparse.Namespace) -> Embedder:
+    model = options.model or DEFAULT_MODEL
     if options.options_file:
-        return load((options.options_file, options.weight_file), state=options.state)
-    if options.model is None:
+        model = options.options_file, options.weight_file
+    elif options.model is None:
         others = ", ".join(models.PUBLISHED_URLS)
         _say(f"model: {DEFAULT_MODEL}, the small built-in one; --model takes AllenNLP's bigger ones: {others}")
-    return load(options.model or DEFAULT_MODEL, state=options.state)
+    return load(model, state=options.state, precision=options.precision)
 
 
 class _Input:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import marker_char_ids
 from elmo_fast.packed import PackedCache
+from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.weights import EncoderWeights, Options, read_encoder_weights, read_options
 
 
@@ -29,14 +30,16 @@ class Highway(nn.Module):
         return inputs
 
 
-class ElmoCharacterEncoder(nn.Module):
+class ElmoCharacterEncoder(NativePrecision, nn.Module):
     """Character CNN, highway layers and projection: one vector for each word, whatever stands around it.
 
     Args:
         options_file, weight_file: paths or URLs.
         requires_grad: whether the parameters get gradients.
         weights: what the two files hold, where they are read already; `weight_file` is then not opened.
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`.
     Raises:
+        ValueError: an unknown precision.
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
     """
@@ -48,8 +51,10 @@ class ElmoCharacterEncoder(nn.Module):
         requires_grad: bool = False,
         *,
         weights: tuple[Options, EncoderWeights] | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
+        self._precision = check_precision(precision)
         if weights is None:
             options = read_options(models.local_path(options_file))
             weights = options, read_encoder_weights(models.local_path(weight_file), options)
@@ -118,7 +123,7 @@ class ElmoCharacterEncoder(nn.Module):
 
     def packed(self) -> native._cpu.TokenEncoder:
         """Returns the native copy of the parameters as they are now."""
-        return self._packed.get(self._tensors(), self._pack)
+        return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
     def _linears(self) -> tuple[list[nn.Module], list[nn.Module], nn.Module | None]:
         convolutions = [getattr(self, f"char_conv_{i}") for i in range(len(self._convolutions))]
@@ -139,7 +144,7 @@ class ElmoCharacterEncoder(nn.Module):
     def _pack(self, arrays: list[np.ndarray]) -> native._cpu.TokenEncoder:
         embedding, convolutions, highways, projection = self._structure(arrays)
         return native.pack_encoder(
-            embedding, convolutions, self._activation, highways, projection, self._max_characters
+            embedding, convolutions, self._activation, highways, projection, self._max_characters, self.precision
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoCharacterEncoder:

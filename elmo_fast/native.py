@@ -22,6 +22,9 @@ except ImportError as error:
 ArrayPair = tuple[np.ndarray, np.ndarray]
 LstmArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
+PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
+"""What the native kernels can be asked to compute in; see `elmo_fast.precision`."""
+
 _settings_lock = threading.Lock()
 _num_threads: int | None = None
 
@@ -66,18 +69,25 @@ def get_isa() -> str:
     return _cpu.get_isa()
 
 
+def precision_in_use(precision: str) -> str:
+    """Returns what a model of this precision runs as with the instruction set in use: itself, or "float32"."""
+    return _cpu.precision_in_use(precision)
+
+
 def build_info() -> dict[str, Any]:
     """Describes this installation.
 
     Returns:
-        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), cuda_built
-        (whether native CUDA kernels are built in), num_threads, compiler, and the versions torch and numpy.
+        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), precisions (for
+        each that can be asked for, what it runs as with this instruction set), cuda_built (whether native CUDA kernels
+        are built in), num_threads, compiler, and the versions torch and numpy.
     """
     return {
         "version": __version__,
         "isas_built": list(_cpu.isas_built()),
         "isas_available": list(_cpu.isas_available()),
         "isa": _cpu.get_isa(),
+        "precisions": {precision: precision_in_use(precision) for precision in PRECISIONS},
         "cuda_built": False,
         "num_threads": get_num_threads(),
         "compiler": _cpu.compiler(),

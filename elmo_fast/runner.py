@@ -17,6 +17,7 @@ from torch import Tensor
 from elmo_fast.batching import batches_by_length, groups_of, row_groups, windows
 from elmo_fast.characters import tokens_to_char_ids
 from elmo_fast.engine import BiLmEngine
+from elmo_fast.precision import NativePrecision
 from elmo_fast.state import State, StatefulModule, StateSlot
 
 Sentences = Sequence[Sequence[str]]
@@ -24,7 +25,7 @@ Batch = tuple[list[int], Sequence[Tensor]]
 """The numbers of its sentences; and its layers, each (batch_size, longest + 2, output_dim), markers included."""
 
 
-class EngineBiLm(StatefulModule):
+class EngineBiLm(NativePrecision, StatefulModule):
     """A biLM of packed native weights alone, with the state that `BiLmEngine` does not keep.
 
     Args:
@@ -35,6 +36,11 @@ class EngineBiLm(StatefulModule):
     def __init__(self, engine: BiLmEngine, state: str) -> None:
         super().__init__(state)
         self.engine = engine
+
+    @property
+    def precision(self) -> str:
+        """The precision asked for."""
+        return self.engine.precision
 
     def forward(self, char_ids: np.ndarray) -> list[Tensor]:
         """Returns the layers of (batch_size, num_timesteps, max_characters) character ids, markers included."""
