@@ -20,6 +20,7 @@ from elmo_fast import files, models
 from elmo_fast._version import __version__
 from elmo_fast.load import Embedder, load, progress_bar
 from elmo_fast.native import PRECISIONS, build_info, set_num_threads
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE
 
 EXIT_OK, EXIT_ERROR = 0, 2
 DEFAULT_MODEL = "tiny"
@@ -112,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
         default="float32",
         help="arithmetic: the first is exact, the last fastest (default: %(default)s)",
     )
+    embed.add_argument(
+        "--word-cache-size",
+        type=_non_negative,
+        default=DEFAULT_WORD_CACHE_SIZE,
+        metavar="N",
+        help="words whose embeddings are remembered, 0 for none (default: %(default)s)",
+    )
     embed.add_argument("--threads", type=_positive, metavar="N", help="threads (default: PyTorch's)")
     embed.add_argument("--use-sentence-keys", action="store_true", help="name each dataset by its line")
     embed.add_argument("--forget-sentences", action="store_true", help="leave out 'sentence_to_index'")
@@ -121,12 +129,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _non_negative(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text!r}")
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a number of at least {least}, got {text!r}")
     return number
 
 
@@ -190,7 +206,7 @@ def _load(options: argparse.Namespace) -> Embedder:
     elif options.model is None:
         others = ", ".join(models.PUBLISHED_URLS)
         _say(f"model: {DEFAULT_MODEL}, the small built-in one; --model takes AllenNLP's bigger ones: {others}")
-    return load(model, state=options.state, precision=options.precision)
+    return load(model, state=options.state, precision=options.precision, word_cache_size=options.word_cache_size)
 
 
 class _Input:

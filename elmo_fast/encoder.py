@@ -14,6 +14,7 @@ from elmo_fast.characters import marker_char_ids
 from elmo_fast.packed import PackedCache
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.weights import EncoderWeights, Options, read_encoder_weights, read_options
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached, check_word_cache_size
 
 
 class Highway(nn.Module):
@@ -30,7 +31,7 @@ class Highway(nn.Module):
         return inputs
 
 
-class ElmoCharacterEncoder(NativePrecision, nn.Module):
+class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
     """Character CNN, highway layers and projection: one vector for each word, whatever stands around it.
 
     Args:
@@ -38,8 +39,9 @@ class ElmoCharacterEncoder(NativePrecision, nn.Module):
         requires_grad: whether the parameters get gradients.
         weights: what the two files hold, where they are read already; `weight_file` is then not opened.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
+        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
     Raises:
-        ValueError: an unknown precision.
+        ValueError: an unknown precision, or a wrong cache size.
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
     """
@@ -52,9 +54,11 @@ class ElmoCharacterEncoder(NativePrecision, nn.Module):
         *,
         weights: tuple[Options, EncoderWeights] | None = None,
         precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> None:
         super().__init__()
         self._precision = check_precision(precision)
+        self._word_cache_size = check_word_cache_size(word_cache_size)
         if weights is None:
             options = read_options(models.local_path(options_file))
             weights = options, read_encoder_weights(models.local_path(weight_file), options)
@@ -144,8 +148,17 @@ class ElmoCharacterEncoder(NativePrecision, nn.Module):
     def _pack(self, arrays: list[np.ndarray]) -> native._cpu.TokenEncoder:
         embedding, convolutions, highways, projection = self._structure(arrays)
         return native.pack_encoder(
-            embedding, convolutions, self._activation, highways, projection, self._max_characters, self.precision
-        )
+            embedding, convolutions, self._activation, highways, projection, self._max_characters, self.precision,
+            self._word_cache_size,
+        )  # fmt: skip
+
+    def _word_cache(self) -> native._cpu.TokenEncoder | None:
+        return self._packed.peek()
+
+    def cache_info(self) -> CacheInfo:
+        """Returns what the word cache holds and has done since the parameters last changed."""
+        packed = self._word_cache()
+        return CacheInfo(0, 0, 0, self._word_cache_size, 0) if packed is None else CacheInfo(**packed.cache_info())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoCharacterEncoder:
         super()._apply(fn, *args, **kwargs)

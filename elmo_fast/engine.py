@@ -31,6 +31,7 @@ from elmo_fast.native import (
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import SharedLock
 from elmo_fast.weights import BiLmWeights, Options, read_options, read_weights
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached, check_word_cache_size
 
 if TYPE_CHECKING:
     from elmo_fast import _cpu
@@ -207,10 +208,11 @@ def run_bilm(
     run_lstm(native, table, index, mask.sum(axis=1, dtype=np.int64), state, out[1:])
 
 
-class BiLmEngine(NativePrecision):
+class BiLmEngine(NativePrecision, WordCached):
     """A biLM on the native CPU kernels: character ids in, all layers out. It holds its packed weights and nothing else.
 
-    It has no state of its own and never changes, so threads may share it. Pickles carry the weights.
+    It has no LSTM state of its own, and threads may share it. It remembers words (`elmo_fast.word_cache`), which shows
+    in no result. Pickles carry the weights.
 
     Attributes:
         num_layers: layers of the output, the token embedding included.
@@ -237,27 +239,38 @@ class BiLmEngine(NativePrecision):
         weight_file: str | os.PathLike[str],
         *,
         precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> BiLmEngine:
         """Reads a model from local files.
 
         Args:
             options_file, weight_file: paths.
             precision: see `elmo_fast.precision`.
+            word_cache_size: see `elmo_fast.word_cache`.
         Raises:
             FileNotFoundError: a file is missing.
             WeightsError: a file is wrong or damaged.
-            ValueError: an unknown precision.
+            ValueError: an unknown precision, or a wrong cache size.
         """
         check_precision(precision)
+        check_word_cache_size(word_cache_size)
         options = read_options(options_file)
-        return cls.from_weights(options, read_weights(weight_file, options), precision=precision)
+        weights = read_weights(weight_file, options)
+        return cls.from_weights(options, weights, precision=precision, word_cache_size=word_cache_size)
 
     @classmethod
-    def from_weights(cls, options: Options, weights: BiLmWeights, *, precision: str = "float32") -> BiLmEngine:
+    def from_weights(
+        cls,
+        options: Options,
+        weights: BiLmWeights,
+        *,
+        precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
+    ) -> BiLmEngine:
         """Packs weights that `elmo_fast.weights` read."""
         encoder = pack_encoder(
             weights.char_embedding, weights.convolutions, options.activation, weights.highways, weights.projection,
-            options.max_characters, precision,
+            options.max_characters, precision, word_cache_size,
         )  # fmt: skip
         layers = [(forward.as_tuple(), backward.as_tuple()) for forward, backward in weights.layers]
         return cls(
@@ -267,8 +280,15 @@ class BiLmEngine(NativePrecision):
 
     @property
     def nbytes(self) -> int:
-        """Memory of the packed weights, in bytes."""
+        """Memory of the packed weights, in bytes; that of remembered words is in `cache_info()`."""
         return self._encoder.nbytes + self._lstm.nbytes
+
+    def cache_info(self) -> CacheInfo:
+        """Returns what the word cache holds and has done."""
+        return CacheInfo(**self._word_cache().cache_info())
+
+    def _word_cache(self) -> _cpu.TokenEncoder:
+        return self._encoder
 
     def forward(self, char_ids: np.ndarray, state: ArrayState | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Computes all layers for a batch.

@@ -18,6 +18,7 @@ from elmo_fast.engine import BiLmEngine
 from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.runner import EngineBiLm, Runner, as_arrays, check_sentences
 from elmo_fast.state import check_mode
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
 
 POOLINGS = ("tokens", "mean", "max")
 LAYERS = ("average", "all", "top")
@@ -33,6 +34,7 @@ def load(
     device: str | torch.device = "cpu",
     tokenizer: Tokenizer | None = None,
     precision: str = "float32",
+    word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
 ) -> Embedder:
     """Loads a model for embedding texts.
 
@@ -48,8 +50,10 @@ def load(
             if None.
         precision: "float32", "bf16x3", "bf16x2", "bfloat16" or "int8", the arithmetic of the native kernels, see
             `elmo_fast.precision`; on a device other than the CPU "float32" alone.
+        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
     Raises:
-        ValueError, TypeError: an unknown model, state, device or precision; a wrong or damaged file.
+        ValueError, TypeError: an unknown model, state, device or precision; a wrong cache size; a wrong or damaged
+            file.
         FileNotFoundError: a given path does not exist.
         elmo_fast.models.DownloadError: a URL could not be fetched whole.
     """
@@ -57,15 +61,16 @@ def load(
     if tokenizer is not None and not callable(tokenizer):
         raise TypeError(f"tokenizer: expected a callable, got {type(tokenizer).__name__}")
     check_precision(precision)
+    check_word_cache_size(word_cache_size)
     device = _check_device(device, precision)
     options_file, weight_file = models.resolve(name_or_paths)
     if device.type == "cpu":
-        engine = BiLmEngine.from_files(options_file, weight_file, precision=precision)
+        engine = BiLmEngine.from_files(options_file, weight_file, precision=precision, word_cache_size=word_cache_size)
         return Embedder(EngineBiLm(engine, state), tokenizer)
     return Embedder(ElmoBiLm(options_file, weight_file, state=state).to(device), tokenizer)
 
 
-class Embedder(NativePrecision):
+class Embedder(NativePrecision, WordCached):
     """Embeds texts or token lists; made by `elmo_fast.load`.
 
     Threads may share it: in the states "reset" and "frozen" their calls run side by side, in "carry" one after the
@@ -94,6 +99,9 @@ class Embedder(NativePrecision):
     def precision(self) -> str:
         """The precision asked for."""
         return self._bilm.precision
+
+    def _word_cache(self) -> EngineBiLm | ElmoBiLm:
+        return self._bilm
 
     @property
     def state(self) -> str:

@@ -104,11 +104,13 @@ def pack_encoder(
     projection: ArrayPair | None,
     max_characters: int,
     precision: str = "float32",
+    word_cache_size: int = 0,
 ) -> _cpu.TokenEncoder:
     """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
     return _cpu.TokenEncoder(
-        char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision
-    )
+        char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision,
+        word_cache_size,
+    )  # fmt: skip
 
 
 def pack_lstm(

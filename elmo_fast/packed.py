@@ -97,6 +97,11 @@ class PackedCache:
                     self._entry = entry
         return entry.packed
 
+    def peek(self) -> Any:
+        """Returns what the last `get` returned, or None."""
+        entry = self._entry
+        return None if entry is None else entry.packed
+
     def clear(self) -> None:
         """Forgets the native copy and its memory."""
         self._entry = None

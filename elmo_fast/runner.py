@@ -19,13 +19,14 @@ from elmo_fast.characters import tokens_to_char_ids
 from elmo_fast.engine import BiLmEngine
 from elmo_fast.precision import NativePrecision
 from elmo_fast.state import State, StatefulModule, StateSlot
+from elmo_fast.word_cache import WordCached
 
 Sentences = Sequence[Sequence[str]]
 Batch = tuple[list[int], Sequence[Tensor]]
 """The numbers of its sentences; and its layers, each (batch_size, longest + 2, output_dim), markers included."""
 
 
-class EngineBiLm(NativePrecision, StatefulModule):
+class EngineBiLm(NativePrecision, WordCached, StatefulModule):
     """A biLM of packed native weights alone, with the state that `BiLmEngine` does not keep.
 
     Args:
@@ -41,6 +42,9 @@ class EngineBiLm(NativePrecision, StatefulModule):
     def precision(self) -> str:
         """The precision asked for."""
         return self.engine.precision
+
+    def _word_cache(self) -> BiLmEngine:
+        return self.engine
 
     def forward(self, char_ids: np.ndarray) -> list[Tensor]:
         """Returns the layers of (batch_size, num_timesteps, max_characters) character ids, markers included."""
