@@ -54,10 +54,12 @@ def get_num_threads() -> int:
 
 
 def set_isa(name: str) -> None:
-    """Chooses the instruction set of the native kernels, for tests and measurements. Results do not depend on it.
+    """Chooses the instruction set of the native kernels, for tests and measurements.
+
+    Results in precision "float32" do not depend on it.
 
     Args:
-        name: one of `build_info()["isas_available"]`: "generic", "avx2", "avx512" or "neon".
+        name: one of `build_info()["isas_available"]`, such as "generic" or "avx2".
     Raises:
         ValueError: unknown, or this machine does not have it.
     """

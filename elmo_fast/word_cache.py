@@ -2,7 +2,8 @@
 
 A word's embedding depends on its characters alone, and text repeats its words. The native encoder therefore keeps the
 embeddings of the `word_cache_size` words used last, found by their character ids; results have the same bits with and
-without. Memory grows as words come: 64 MiB of embeddings for 32,768 words of the original model, and keys of about 5%.
+without. Memory grows as words come: 64 MiB of embeddings for 32,768 words of the original model, and a tenth of that for
+their keys.
 
 The words are forgotten when a parameter changes, and on `clear_cache()`. Copies and pickles start without any, a forked
 child with its parent's. Where the native kernels do not run (see `elmo_fast.precision`) nothing is remembered.
