@@ -1,16 +1,18 @@
-// Python class TokenEncoder.
+// Python class TokenEncoder: a CachedTokenEncoder.
 #include <memory>
 
 #include "bind.h"
-#include "token_encoder.h"
+#include "cached_encoder.h"
 
 namespace elmo_fast {
 namespace {
 
-std::unique_ptr<TokenEncoder> make_token_encoder(const py::object& char_embedding, const py::list& convolutions,
-                                                 const std::string& activation, const py::list& highways,
-                                                 const py::object& projection, int64_t max_characters,
-                                                 const std::string& precision) {
+std::unique_ptr<CachedTokenEncoder> make_token_encoder(const py::object& char_embedding, const py::list& convolutions,
+                                                       const std::string& activation, const py::list& highways,
+                                                       const py::object& projection, int64_t max_characters,
+                                                       const std::string& precision, int64_t word_cache_size) {
+  if (word_cache_size < 0)
+    throw py::value_error("word_cache_size: expected 0 or more, got " + std::to_string(word_cache_size));
   std::vector<py::object> keep;  // every array that `p` points into
   TokenEncoderParams p{};
   p.char_embedding = data_of<float>(char_embedding, "char_embedding", {-1, -1});
@@ -50,10 +52,11 @@ std::unique_ptr<TokenEncoder> make_token_encoder(const py::object& char_embeddin
     p.projection_bias = data_of<float>(bias, "projection bias", {p.projection_dim});
   }
   py::gil_scoped_release release;
-  return std::make_unique<TokenEncoder>(p, parse_precision(precision));
+  return std::make_unique<CachedTokenEncoder>(p, parse_precision(precision), word_cache_size);
 }
 
-py::tuple encode(const TokenEncoder& encoder, const py::object& char_ids, int num_threads) {
+py::tuple encode(const CachedTokenEncoder& cached, const py::object& char_ids, int num_threads) {
+  const TokenEncoder& encoder = cached.encoder();
   const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, encoder.max_characters()});
   const int64_t n = size_of(char_ids, "char_ids", 0);
   checked_threads(num_threads);
@@ -66,13 +69,14 @@ py::tuple encode(const TokenEncoder& encoder, const py::object& char_ids, int nu
   float* out = table.mutable_data();
   {
     py::gil_scoped_release release;
-    encoder.encode(tokens, out, num_threads);
+    cached.encode(&tokens, out, num_threads);
   }
   return py::make_tuple(table, py::array_t<int32_t>(n, tokens.index.data()));
 }
 
 // The constructor's arguments, for pickling.
-py::tuple encoder_weights(const TokenEncoder& encoder) {
+py::tuple encoder_weights(const CachedTokenEncoder& cached) {
+  const TokenEncoder& encoder = cached.encoder();
   const TokenEncoder::Weights w = encoder.weights();
   const TokenEncoderParams& s = encoder.shape();
   const int64_t f = s.n_filters();
@@ -91,24 +95,40 @@ py::tuple encoder_weights(const TokenEncoder& encoder) {
                                 to_array(w.projection_bias, {s.projection_dim}));
   return py::make_tuple(to_array(w.char_embedding, {s.n_char_ids, s.embedding_dim}), convolutions,
                         s.activation == Activation::kTanh ? "tanh" : "relu", highways, projection, s.max_characters,
-                        name_of(encoder.precision()));
+                        name_of(encoder.precision()), cached.words().capacity());
+}
+
+py::dict cache_info(const CachedTokenEncoder& cached) {
+  const WordCache::Info info = cached.words().info();
+  py::dict result;
+  result["hits"] = info.hits;
+  result["misses"] = info.misses;
+  result["size"] = info.size;
+  result["max_size"] = cached.words().capacity();
+  result["nbytes"] = info.bytes;
+  return result;
 }
 
 }  // namespace
 
 void bind_token_encoder(py::module_& m) {
-  py::class_<TokenEncoder>(m, "TokenEncoder", "Character CNN, highways and projection.")
+  using Class = CachedTokenEncoder;
+  py::class_<Class>(m, "TokenEncoder", "Character CNN, highways and projection; it remembers word_cache_size words.")
       .def(py::init(&make_token_encoder), py::arg("char_embedding"), py::arg("convolutions"), py::arg("activation"),
-           py::arg("highways"), py::arg("projection"), py::arg("max_characters"), py::arg("precision") = "float32")
+           py::arg("highways"), py::arg("projection"), py::arg("max_characters"), py::arg("precision") = "float32",
+           py::arg("word_cache_size") = 0)
       .def("encode", &encode, py::arg("char_ids"), py::arg("num_threads"),
            "char_ids (n, max_characters) int64 -> table (n_distinct, output_dim) float32, index (n,) int32:\n"
-           "token i is table[index[i]].")
+           "token i is table[index[i]]. The order of the table's rows is not fixed.")
       .def("weights", &encoder_weights, "The constructor's arguments; in float32 bit for bit, else as rounded.")
-      .def_property_readonly("output_dim", &TokenEncoder::output_dim)
-      .def_property_readonly("max_characters", &TokenEncoder::max_characters)
-      .def_property_readonly("precision", [](const TokenEncoder& e) { return name_of(e.precision()); })
-      .def_property_readonly("precision_in_use", [](const TokenEncoder& e) { return name_of(e.precision_in_use()); })
-      .def_property_readonly("nbytes", &TokenEncoder::bytes);
+      .def(
+          "clear_cache", [](const Class& c) { c.words().clear(); }, "Forgets all words and counts.")
+      .def("cache_info", &cache_info, "hits, misses, size, max_size (words), nbytes.")
+      .def_property_readonly("output_dim", [](const Class& c) { return c.encoder().output_dim(); })
+      .def_property_readonly("max_characters", [](const Class& c) { return c.encoder().max_characters(); })
+      .def_property_readonly("precision", [](const Class& c) { return name_of(c.encoder().precision()); })
+      .def_property_readonly("precision_in_use", [](const Class& c) { return name_of(c.encoder().precision_in_use()); })
+      .def_property_readonly("nbytes", [](const Class& c) { return c.encoder().bytes(); }, "Without the words.");
 }
 
 }  // namespace elmo_fast

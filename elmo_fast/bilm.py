@@ -14,8 +14,10 @@ from elmo_fast import engine, models, reference
 from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
 from elmo_fast.encoder import ElmoCharacterEncoder
 from elmo_fast.lstm import ElmoLstm
+from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import StateSlot, check_mode
 from elmo_fast.weights import read_options, read_weights
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _CACHE_CHUNK = 4096  # words encoded at a time for `vocab_to_cache`: bounds memory, costs no speed
 
 
-class ElmoBiLm(nn.Module):
+class ElmoBiLm(NativePrecision, WordCached, nn.Module):
     """A pre-trained biLM: character ids in, every layer's activations out.
 
     Runs on the native kernels on the CPU in float32 wherever no gradient of its weights is needed; else on the PyTorch
@@ -37,7 +39,10 @@ class ElmoBiLm(nn.Module):
         state: "carry" (AllenNLP's behaviour: a row of a batch starts where the same row of the last batch ended),
             "reset" (every call starts from zero), "frozen" (every row starts from what `warm_up` left). See
             `elmo_fast.state.StatefulModule`.
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`.
+        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
     Raises:
+        ValueError: an unknown state or precision, or a wrong cache size.
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
     """
@@ -50,13 +55,22 @@ class ElmoBiLm(nn.Module):
         vocab_to_cache: list[str] | None = None,
         *,
         state: str = "carry",
+        precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> None:
         super().__init__()
         check_mode(state)  # before a large file is read
+        check_word_cache_size(word_cache_size)
+        self._precision = check_precision(precision)
         options = read_options(models.local_path(options_file))
         weights = read_weights(models.local_path(weight_file), options)
         self._token_embedder = ElmoCharacterEncoder(
-            options_file, weight_file, requires_grad, weights=(options, weights)
+            options_file,
+            weight_file,
+            requires_grad,
+            weights=(options, weights),
+            precision=precision,
+            word_cache_size=word_cache_size,
         )
         self._requires_grad = requires_grad
         self._word_embedding: nn.Embedding | None = None
@@ -79,12 +93,16 @@ class ElmoBiLm(nn.Module):
             state=state,
             use_skip_connections=options.use_skip_connections,
             weights=weights.layers,
+            precision=precision,
         )
         self.num_layers = options.n_layers + 1
 
     def get_output_dim(self) -> int:
         """Returns the size of one layer's output, 2 * projection_dim."""
         return 2 * self._token_embedder.get_output_dim()
+
+    def _word_cache(self) -> ElmoCharacterEncoder:
+        return self._token_embedder
 
     @property
     def state(self) -> str:

@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 from elmo_fast import files, models
 from elmo_fast._version import __version__
 from elmo_fast.load import Embedder, load, progress_bar
-from elmo_fast.native import build_info, set_num_threads
+from elmo_fast.native import PRECISIONS, build_info, set_num_threads
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE
 
 EXIT_OK, EXIT_ERROR = 0, 2
 DEFAULT_MODEL = "tiny"
@@ -106,6 +107,19 @@ def _parser() -> argparse.ArgumentParser:
         help="carry: each batch continues from the one before, as in AllenNLP; reset: every sentence starts afresh, "
         "and batches are formed by length, which is faster (default: %(default)s)",
     )
+    embed.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="arithmetic: the first is exact, the last fastest (default: %(default)s)",
+    )
+    embed.add_argument(
+        "--word-cache-size",
+        type=_non_negative,
+        default=DEFAULT_WORD_CACHE_SIZE,
+        metavar="N",
+        help="words whose embeddings are remembered, 0 for none (default: %(default)s)",
+    )
     embed.add_argument("--threads", type=_positive, metavar="N", help="threads (default: PyTorch's)")
     embed.add_argument("--use-sentence-keys", action="store_true", help="name each dataset by its line")
     embed.add_argument("--forget-sentences", action="store_true", help="leave out 'sentence_to_index'")
@@ -115,12 +129,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _non_negative(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text!r}")
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a number of at least {least}, got {text!r}")
     return number
 
 
@@ -128,6 +150,8 @@ def _info(options: argparse.Namespace, parser: argparse.ArgumentParser, signals:
     info = build_info()
     width = max(map(len, info))
     for name, value in info.items():
+        if isinstance(value, dict):
+            value = ", ".join(key if key == used else f"{key} (runs as {used})" for key, used in value.items())
         print(f"{name:<{width}}  {' '.join(value) if isinstance(value, list) else value}")
     sys.stdout.flush()
     return EXIT_OK
@@ -146,6 +170,8 @@ def _embed(options: argparse.Namespace, parser: argparse.ArgumentParser, signals
         if options.threads is not None:
             set_num_threads(options.threads)
         embedder = _load(options)
+        if embedder.precision_in_use != embedder.precision:
+            _say(f"precision: {embedder.precision} runs as {embedder.precision_in_use} on this processor")
         start = time.perf_counter()
         runner = embedder._runner()
         with progress_bar(num_lines, "sentence", sys.stderr.isatty()) as advance:
@@ -174,12 +200,13 @@ def _embed(options: argparse.Namespace, parser: argparse.ArgumentParser, signals
 
 
 def _load(options: argparse.Namespace) -> Embedder:
+    model = options.model or DEFAULT_MODEL
     if options.options_file:
-        return load((options.options_file, options.weight_file), state=options.state)
-    if options.model is None:
+        model = options.options_file, options.weight_file
+    elif options.model is None:
         others = ", ".join(models.PUBLISHED_URLS)
         _say(f"model: {DEFAULT_MODEL}, the small built-in one; --model takes AllenNLP's bigger ones: {others}")
-    return load(options.model or DEFAULT_MODEL, state=options.state)
+    return load(model, state=options.state, precision=options.precision, word_cache_size=options.word_cache_size)
 
 
 class _Input:

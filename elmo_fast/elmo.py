@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from elmo_fast import models
 from elmo_fast.bilm import ElmoBiLm
+from elmo_fast.precision import NativePrecision
 from elmo_fast.scalar_mix import AdditiveMix, ScalarMix
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ _MIXES = ("scalar", "additive")
 PathOrUrl = str | os.PathLike[str]
 
 
-class Elmo(nn.Module):
+class Elmo(NativePrecision, WordCached, nn.Module):
     """A pre-trained biLM and one or more learned mixes of its layers.
 
     Args:
@@ -41,6 +43,8 @@ class Elmo(nn.Module):
             `warm_up` left; zero before it).
         mix: "scalar" (`ScalarMix`) or "additive" (`AdditiveMix`).
         mix_per_dimension: with `mix="additive"`, one coefficient for each dimension instead of one for each layer.
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`; the mixes compute in float32 always.
+        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
     Raises:
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
@@ -64,6 +68,8 @@ class Elmo(nn.Module):
         state: str = "carry",
         mix: str = "scalar",
         mix_per_dimension: bool = False,
+        precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> None:
         super().__init__()
         if mix not in _MIXES:
@@ -76,12 +82,25 @@ class Elmo(nn.Module):
                     "options_file and weight_file: expected both (or module=), "
                     f"got {options_file!r} and {weight_file!r}"
                 )
-            self._elmo_lstm = ElmoBiLm(options_file, weight_file, requires_grad, vocab_to_cache, state=state)
+            self._elmo_lstm = ElmoBiLm(
+                options_file,
+                weight_file,
+                requires_grad,
+                vocab_to_cache,
+                state=state,
+                precision=precision,
+                word_cache_size=word_cache_size,
+            )
         else:
             if options_file is not None or weight_file is not None:
                 raise ValueError("module: expected options_file=None and weight_file=None with it, got files too")
-            if state != "carry":
-                raise ValueError(f"state: applies to the biLM read from files, not to module=; got {state!r}")
+            for name, value, default in (
+                ("state", state, "carry"),
+                ("precision", precision, "float32"),
+                ("word_cache_size", word_cache_size, DEFAULT_WORD_CACHE_SIZE),
+            ):
+                if value != default:
+                    raise ValueError(f"{name}: applies to the biLM read from files, not to module=; got {value!r}")
             self._elmo_lstm = module
         self._has_cached_vocab = vocab_to_cache is not None
         self._keep_sentence_boundaries = keep_sentence_boundaries
@@ -101,6 +120,14 @@ class Elmo(nn.Module):
     def get_output_dim(self) -> int:
         """Returns the size of a representation, 2 * projection_dim."""
         return self._elmo_lstm.get_output_dim()
+
+    @property
+    def precision(self) -> str:
+        """The biLM's precision as asked for; "float32" for a `module` that has none."""
+        return getattr(self._elmo_lstm, "precision", "float32")
+
+    def _word_cache(self) -> nn.Module:
+        return self._elmo_lstm
 
     @property
     def state(self) -> str:
@@ -164,13 +191,14 @@ def _without_markers(mask: Tensor) -> Tensor:
     return torch.arange(mask.shape[1] - 2, device=mask.device) < num_tokens
 
 
-class ElmoTokenEmbedder(nn.Module):
+class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
     """One ELMo representation as a tensor: `Elmo` with one mix, and a linear projection if asked for.
 
     Args:
         options_file, weight_file: paths or URLs; by default AllenNLP's original model, downloaded on first use.
         projection_dim: size to project the representation to; None does not.
-        do_layer_norm, dropout, requires_grad, vocab_to_cache, scalar_mix_parameters, state: see `Elmo`.
+        do_layer_norm, dropout, requires_grad, vocab_to_cache, scalar_mix_parameters, state, precision,
+        word_cache_size: see `Elmo`.
     """
 
     def __init__(
@@ -185,6 +213,8 @@ class ElmoTokenEmbedder(nn.Module):
         scalar_mix_parameters: Sequence[float] | None = None,
         *,
         state: str = "carry",
+        precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> None:
         super().__init__()
         self._elmo = Elmo(
@@ -197,6 +227,8 @@ class ElmoTokenEmbedder(nn.Module):
             vocab_to_cache=vocab_to_cache,
             scalar_mix_parameters=scalar_mix_parameters,
             state=state,
+            precision=precision,
+            word_cache_size=word_cache_size,
         )
         self._projection = nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
         self.output_dim = projection_dim or self._elmo.get_output_dim()
@@ -204,6 +236,14 @@ class ElmoTokenEmbedder(nn.Module):
     def get_output_dim(self) -> int:
         """Returns the last size of the result."""
         return self.output_dim
+
+    @property
+    def precision(self) -> str:
+        """The precision asked for."""
+        return self._elmo.precision
+
+    def _word_cache(self) -> Elmo:
+        return self._elmo
 
     def reset_states(self, mask: Tensor | None = None) -> None:
         """Forgets the carried or frozen state; see `Elmo.reset_states`."""

@@ -13,12 +13,14 @@ from elmo_fast import files, models
 from elmo_fast.batching import check_batch_size
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.runner import Runner, check_sentences
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached
 
 DEFAULT_BATCH_SIZE = 64
 
 
-class ElmoEmbedder:
+class ElmoEmbedder(NativePrecision, WordCached):
     """Embeds tokenised sentences with all layers of a biLM; names, arguments and numbers of AllenNLP 0.9.
 
     Like AllenNLP's it is stateful unless told otherwise: with state="carry" the numbers of a sentence depend on the
@@ -32,11 +34,14 @@ class ElmoEmbedder:
         options_file, weight_file: paths or URLs; AllenNLP's original English model by default, downloaded once.
         cuda_device: -1 is the CPU, else the number of a CUDA device.
         state: "carry" (AllenNLP's behaviour), "reset" or "frozen" (see `warm_up`).
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`; on a CUDA device "float32" alone.
+        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
     Attributes:
         elmo_bilm: the `ElmoBiLm` module; moving it to another device or dtype is noticed.
         cuda_device: as given.
     Raises:
-        ValueError: no such CUDA device, an unknown state, or a wrong or damaged file.
+        ValueError: no such CUDA device, an unknown state or precision, a wrong cache size, or a wrong or damaged
+            file.
         FileNotFoundError: a given path does not exist.
         elmo_fast.models.DownloadError: a URL could not be fetched whole.
     """
@@ -48,13 +53,28 @@ class ElmoEmbedder:
         cuda_device: int = -1,
         *,
         state: str = "carry",
+        precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> None:
+        check_precision(precision)
+        if cuda_device >= 0:
+            check_device(precision, f"cuda:{cuda_device}")
         if cuda_device >= 0 and cuda_device >= torch.cuda.device_count():
             raise ValueError(f"cuda_device: expected -1 or below {torch.cuda.device_count()}, got {cuda_device}")
-        self.elmo_bilm = ElmoBiLm(options_file, weight_file, state=state)
+        self.elmo_bilm = ElmoBiLm(
+            options_file, weight_file, state=state, precision=precision, word_cache_size=word_cache_size
+        )
         self.cuda_device = cuda_device
         if cuda_device >= 0:
             self.elmo_bilm = self.elmo_bilm.to(torch.device("cuda", cuda_device))
+
+    @property
+    def precision(self) -> str:
+        """The biLM's precision as asked for."""
+        return self.elmo_bilm.precision
+
+    def _word_cache(self) -> ElmoBiLm:
+        return self.elmo_bilm
 
     def batch_to_embeddings(self, batch: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """Embeds a batch, padded.

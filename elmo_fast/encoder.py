@@ -13,7 +13,9 @@ from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import marker_char_ids
 from elmo_fast.packed import PackedCache
 from elmo_fast.parameters import adopt, uninitialised
+from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.weights import EncoderWeights, Options, read_encoder_weights, read_options
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached, check_word_cache_size
 
 
 class Highway(nn.Module):
@@ -30,7 +32,7 @@ class Highway(nn.Module):
         return inputs
 
 
-class ElmoCharacterEncoder(nn.Module):
+class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
     """Character CNN, highway layers and projection: one vector for each word, whatever stands around it.
 
     Args:
@@ -38,7 +40,10 @@ class ElmoCharacterEncoder(nn.Module):
         requires_grad: whether the parameters get gradients.
         weights: what the two files hold, where they are read already; `weight_file` is then not opened, and the
             arrays become the parameters without a copy.
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`.
+        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
     Raises:
+        ValueError: an unknown precision, or a wrong cache size.
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
     """
@@ -50,8 +55,12 @@ class ElmoCharacterEncoder(nn.Module):
         requires_grad: bool = False,
         *,
         weights: tuple[Options, EncoderWeights] | None = None,
+        precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> None:
         super().__init__()
+        self._precision = check_precision(precision)
+        self._word_cache_size = check_word_cache_size(word_cache_size)
         if weights is None:
             options = read_options(models.local_path(options_file))
             weights = options, read_encoder_weights(models.local_path(weight_file), options)
@@ -120,7 +129,7 @@ class ElmoCharacterEncoder(nn.Module):
 
     def packed(self) -> native._cpu.TokenEncoder:
         """Returns the native copy of the parameters as they are now."""
-        return self._packed.get(self._tensors(), self._pack)
+        return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
     def _linears(self) -> tuple[list[nn.Module], list[nn.Module], nn.Module | None]:
         convolutions = [getattr(self, f"char_conv_{i}") for i in range(len(self._convolutions))]
@@ -141,8 +150,17 @@ class ElmoCharacterEncoder(nn.Module):
     def _pack(self, arrays: list[np.ndarray]) -> native._cpu.TokenEncoder:
         embedding, convolutions, highways, projection = self._structure(arrays)
         return native.pack_encoder(
-            embedding, convolutions, self._activation, highways, projection, self._max_characters
-        )
+            embedding, convolutions, self._activation, highways, projection, self._max_characters, self.precision,
+            self._word_cache_size,
+        )  # fmt: skip
+
+    def _word_cache(self) -> native._cpu.TokenEncoder | None:
+        return self._packed.peek()
+
+    def cache_info(self) -> CacheInfo:
+        """Returns what the word cache holds and has done since the parameters last changed."""
+        packed = self._word_cache()
+        return CacheInfo(0, 0, 0, self._word_cache_size, 0) if packed is None else CacheInfo(**packed.cache_info())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoCharacterEncoder:
         super()._apply(fn, *args, **kwargs)

@@ -27,6 +27,9 @@ from elmo_fast.native import (
     set_num_threads,
 )
 from elmo_fast.packing import pack_files
+from elmo_fast.precision import NativePrecision, check_precision
+from elmo_fast.state import SharedLock
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached, check_word_cache_size
 
 if TYPE_CHECKING:
     from elmo_fast import _cpu
@@ -203,27 +206,29 @@ def run_bilm(
     run_lstm(native, table, index, mask.sum(axis=1, dtype=np.int64), state, out[1:])
 
 
-class BiLmEngine:
+class BiLmEngine(NativePrecision, WordCached):
     """A biLM on the native CPU kernels: character ids in, all layers out. It holds its packed weights and nothing else.
 
-    It has no state of its own and never changes, so threads may share it. Pickles carry the weights.
+    It has no LSTM state of its own, and threads may share it. It remembers words (`elmo_fast.word_cache`), which shows
+    in no result. Pickles carry the weights.
 
     Attributes:
         num_layers: layers of the output, the token embedding included.
         output_dim: 2 * projection_dim.
         projection_dim, cell_size, max_characters: sizes of the model.
-        nbytes: memory of the packed weights, in bytes.
     """
 
     def __init__(self, encoder: _cpu.TokenEncoder, lstm: _cpu.BiLstm) -> None:
+        self._precision = lstm.precision
+        self._packed_for = self.precision_in_use
         self._encoder = encoder
         self._lstm = lstm
+        self._lock = SharedLock()
         self.num_layers: int = lstm.num_layers + 1
         self.projection_dim: int = lstm.projection_dim
         self.output_dim: int = 2 * lstm.projection_dim
         self.cell_size: int = lstm.cell_size
         self.max_characters: int = encoder.max_characters
-        self.nbytes: int = encoder.nbytes + lstm.nbytes
 
     @classmethod
     def from_files(
@@ -232,9 +237,34 @@ class BiLmEngine:
         weight_file: str | os.PathLike[str],
         *,
         precision: str = "float32",
+        word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> BiLmEngine:
-        """Reads a model from local files and keeps the packed weights alone; see `elmo_fast.packing.pack_files`."""
-        return cls(*pack_files(options_file, weight_file, precision))
+        """Reads a model from local files and keeps the packed weights alone; see `elmo_fast.packing.pack_files`.
+
+        Args:
+            options_file, weight_file: paths.
+            precision: see `elmo_fast.precision`.
+            word_cache_size: see `elmo_fast.word_cache`.
+        Raises:
+            FileNotFoundError: a file is missing.
+            WeightsError: a file is wrong or damaged.
+            ValueError: an unknown precision, or a wrong cache size.
+        """
+        check_precision(precision)
+        check_word_cache_size(word_cache_size)
+        return cls(*pack_files(options_file, weight_file, precision, word_cache_size))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the packed weights, in bytes; that of remembered words is in `cache_info()`."""
+        return self._encoder.nbytes + self._lstm.nbytes
+
+    def cache_info(self) -> CacheInfo:
+        """Returns what the word cache holds and has done."""
+        return CacheInfo(**self._word_cache().cache_info())
+
+    def _word_cache(self) -> _cpu.TokenEncoder:
+        return self._encoder
 
     def forward(self, char_ids: np.ndarray, state: ArrayState | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Computes all layers for a batch.
@@ -253,6 +283,7 @@ class BiLmEngine:
         char_ids = char_ids_array(char_ids, self.max_characters)
         if state is not None:
             self._check_state(state, len(char_ids))
+        self._follow_isa()
         table, index, mask = encode_batch(self._encoder, char_ids)
         activations = np.empty((self.num_layers, *mask.shape, self.output_dim), dtype=np.float32)
         run_bilm(self._lstm, table, index, mask, state, activations)
@@ -275,11 +306,20 @@ class BiLmEngine:
             if part.dtype != np.float32 or not part.flags.c_contiguous or not part.flags.writeable:
                 raise ValueError(f"state: {name}: expected a writeable, C-contiguous float32 array, got {part.dtype}")
 
+    def _follow_isa(self) -> None:
+        """Packs anew if the instruction set chosen since makes the precision run as another one."""
+        if self._packed_for != self.precision_in_use:
+            with self._lock:
+                if self._packed_for != self.precision_in_use:
+                    self._encoder = restore_encoder(self._encoder.weights())
+                    self._lstm = restore_lstm(lstm_arguments(self._lstm))
+                    self._packed_for = self.precision_in_use
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore_engine, (self._encoder.weights(), lstm_arguments(self._lstm))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BiLmEngine:
-        return self  # nothing in it ever changes
+        return self  # no result of it ever changes
 
 
 def _restore_engine(encoder: Any, lstm: Any) -> BiLmEngine:

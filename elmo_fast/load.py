@@ -15,8 +15,10 @@ from elmo_fast.batching import check_batch_size
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import tokens_to_char_ids
 from elmo_fast.engine import BiLmEngine
+from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.runner import EngineBiLm, Runner, as_arrays, check_sentences
 from elmo_fast.state import check_mode
+from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
 
 POOLINGS = ("tokens", "mean", "max")
 LAYERS = ("average", "all", "top")
@@ -31,6 +33,8 @@ def load(
     state: str = "reset",
     device: str | torch.device = "cpu",
     tokenizer: Tokenizer | None = None,
+    precision: str = "float32",
+    word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
 ) -> Embedder:
     """Loads a model for embedding texts.
 
@@ -44,22 +48,29 @@ def load(
         tokenizer: splits a text into tokens: any callable that takes a string and returns strings, or objects with
             their string in `.text`, such as NLTK's `word_tokenize` or a spaCy pipeline. `elmo_fast.tokenize.tokenize`
             if None.
+        precision: "float32", "bf16x3", "bf16x2", "bfloat16" or "int8", the arithmetic of the native kernels, see
+            `elmo_fast.precision`; on a device other than the CPU "float32" alone.
+        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
     Raises:
-        ValueError, TypeError: an unknown model, state or device; a wrong or damaged file.
+        ValueError, TypeError: an unknown model, state, device or precision; a wrong cache size; a wrong or damaged
+            file.
         FileNotFoundError: a given path does not exist.
         elmo_fast.models.DownloadError: a URL could not be fetched whole.
     """
     check_mode(state)
     if tokenizer is not None and not callable(tokenizer):
         raise TypeError(f"tokenizer: expected a callable, got {type(tokenizer).__name__}")
-    device = _check_device(device)
+    check_precision(precision)
+    check_word_cache_size(word_cache_size)
+    device = _check_device(device, precision)
     options_file, weight_file = models.resolve(name_or_paths)
     if device.type == "cpu":
-        return Embedder(EngineBiLm(BiLmEngine.from_files(options_file, weight_file), state), tokenizer)
+        engine = BiLmEngine.from_files(options_file, weight_file, precision=precision, word_cache_size=word_cache_size)
+        return Embedder(EngineBiLm(engine, state), tokenizer)
     return Embedder(ElmoBiLm(options_file, weight_file, state=state).to(device), tokenizer)
 
 
-class Embedder:
+class Embedder(NativePrecision, WordCached):
     """Embeds texts or token lists; made by `elmo_fast.load`.
 
     Threads may share it: in the states "reset" and "frozen" their calls run side by side, in "carry" one after the
@@ -83,6 +94,14 @@ class Embedder:
             self._states = bilm._elmo_lstm
             self.num_layers, self.output_dim = bilm.num_layers, bilm.get_output_dim()
             self._max_characters = bilm._token_embedder._max_characters
+
+    @property
+    def precision(self) -> str:
+        """The precision asked for."""
+        return self._bilm.precision
+
+    def _word_cache(self) -> EngineBiLm | ElmoBiLm:
+        return self._bilm
 
     @property
     def state(self) -> str:
@@ -187,11 +206,13 @@ class Embedder:
         return [getattr(token, "text", token) for token in tokens]
 
 
-def _check_device(device: str | torch.device) -> torch.device:
+def _check_device(device: str | torch.device, precision: str) -> torch.device:
     try:
         device = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device: expected a torch device such as 'cpu' or 'cuda', got {device!r}") from error
+    if device.type != "cpu":
+        check_device(precision, device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device: {str(device)!r} was asked for, but torch finds no CUDA device")
     return device

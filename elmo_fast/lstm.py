@@ -11,11 +11,12 @@ from torch import Tensor
 from elmo_fast import engine, models, native, reference
 from elmo_fast.lstm_cell import LstmCellWithProjection
 from elmo_fast.packed import PackedCache
+from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import State, StatefulModule, StateSlot
 from elmo_fast.weights import LstmWeights, read_lstm_weights
 
 
-class ElmoLstm(StatefulModule):
+class ElmoLstm(NativePrecision, StatefulModule):
     """A stacked bidirectional LSTM with projection, clipping and skip connections, and a state (see `StatefulModule`).
 
     The two directions never mix. In eval mode or without recurrent dropout, on the CPU in float32 and where no
@@ -33,6 +34,9 @@ class ElmoLstm(StatefulModule):
         use_skip_connections: layers from the second on add their input to their output.
         weights: (forward, backward) weights of each layer, which become the parameters without a copy; None
             initialises at random.
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`.
+    Raises:
+        ValueError: an unknown state or precision.
     """
 
     def __init__(
@@ -49,8 +53,10 @@ class ElmoLstm(StatefulModule):
         state: str = "carry",
         use_skip_connections: bool = True,
         weights: Sequence[tuple[LstmWeights, LstmWeights]] | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__(state)
+        self._precision = check_precision(precision)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.cell_size = cell_size
@@ -141,7 +147,7 @@ class ElmoLstm(StatefulModule):
 
     def packed(self) -> native._cpu.BiLstm:
         """Returns the native copy of the parameters as they are now."""
-        return self._packed.get(self._tensors(), self._pack)
+        return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
     def native_state(self, slot: StateSlot, batch_size: int) -> NativeState:
         """A context that gives a lent state as NumPy arrays to overwrite, and puts them into `slot.final`."""
@@ -180,7 +186,7 @@ class ElmoLstm(StatefulModule):
     def _pack(self, arrays: list[np.ndarray]) -> native._cpu.BiLstm:
         cells = [tuple(arrays[i : i + 4]) for i in range(0, len(arrays), 4)]
         layers = list(zip(cells[0::2], cells[1::2], strict=True))
-        return native.pack_lstm(layers, self._cell_clip, self._proj_clip, self.use_skip_connections)
+        return native.pack_lstm(layers, self._cell_clip, self._proj_clip, self.use_skip_connections, self.precision)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoLstm:
         super()._apply(fn, *args, **kwargs)

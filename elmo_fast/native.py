@@ -24,6 +24,9 @@ except ImportError as error:
 ArrayPair = tuple[np.ndarray, np.ndarray]
 LstmArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
+PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
+"""What the native kernels can be asked to compute in; see `elmo_fast.precision`."""
+
 _settings_lock = threading.Lock()
 _num_threads: int | None = None
 
@@ -53,10 +56,12 @@ def get_num_threads() -> int:
 
 
 def set_isa(name: str) -> None:
-    """Chooses the instruction set of the native kernels, for tests and measurements. Results do not depend on it.
+    """Chooses the instruction set of the native kernels, for tests and measurements.
+
+    Results in precision "float32" do not depend on it.
 
     Args:
-        name: one of `build_info()["isas_available"]`: "generic", "avx2", "avx512" or "neon".
+        name: one of `build_info()["isas_available"]`, such as "generic" or "avx2".
     Raises:
         ValueError: unknown, or this machine does not have it.
     """
@@ -68,18 +73,25 @@ def get_isa() -> str:
     return _cpu.get_isa()
 
 
+def precision_in_use(precision: str) -> str:
+    """Returns what a model of this precision runs as with the instruction set in use: itself, or "float32"."""
+    return _cpu.precision_in_use(precision)
+
+
 def build_info() -> dict[str, Any]:
     """Describes this installation.
 
     Returns:
-        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), cuda_built
-        (whether native CUDA kernels are built in), num_threads, compiler, and the versions torch and numpy.
+        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), precisions (for
+        each that can be asked for, what it runs as with this instruction set), cuda_built (whether native CUDA kernels
+        are built in), num_threads, compiler, and the versions torch and numpy.
     """
     return {
         "version": __version__,
         "isas_built": list(_cpu.isas_built()),
         "isas_available": list(_cpu.isas_available()),
         "isa": _cpu.get_isa(),
+        "precisions": {precision: precision_in_use(precision) for precision in PRECISIONS},
         "cuda_built": False,
         "num_threads": get_num_threads(),
         "compiler": _cpu.compiler(),
@@ -96,11 +108,13 @@ def pack_encoder(
     projection: ArrayPair | None,
     max_characters: int,
     precision: str = "float32",
+    word_cache_size: int = 0,
 ) -> _cpu.TokenEncoder:
     """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
     return _cpu.TokenEncoder(
-        char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision
-    )
+        char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision,
+        word_cache_size,
+    )  # fmt: skip
 
 
 def pack_lstm(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,24 @@ def _sample(array: np.ndarray) -> np.ndarray:
     return array[(slice(None, None, max(1, len(array) // _SAMPLES)), *(0 for _ in array.shape[1:]))]
 
 
+class _Entry:
+    """A native object and what it was made of."""
+
+    __slots__ = ("form", "packed", "seen")
+
+    def __init__(self, seen: list[_Seen], form: Hashable, packed: Any) -> None:
+        self.seen = seen
+        self.form = form
+        self.packed = packed
+
+    def still(self, parameters: Sequence[Tensor], form: Hashable) -> bool:
+        return (
+            self.form == form
+            and len(self.seen) == len(parameters)
+            and all(s.still(p) for s, p in zip(self.seen, parameters, strict=True))
+        )
+
+
 class PackedCache:
     """Holds what a builder made of some parameters for as long as they stay the same.
 
@@ -57,26 +75,32 @@ class PackedCache:
 
     def __init__(self) -> None:
         self._lock = SharedLock()
-        self._entry: tuple[list[_Seen], Any] | None = None
+        self._entry: _Entry | None = None
 
-    def get(self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any]) -> Any:
-        """Returns `build(arrays)` of these CPU parameters, called anew only when one of them has changed.
+    def get(self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None) -> Any:
+        """Returns `build(arrays)` of these CPU parameters, called anew only when one of them or `form` has changed.
 
         Args:
             parameters: dense CPU tensors.
             build: makes the native object of the parameters as C-contiguous arrays, and keeps none of these.
+            form: what else the native object depends on.
         """
         entry = self._entry
-        if entry is None or not _same(entry[0], parameters):
+        if entry is None or not entry.still(parameters, form):
             with self._lock:
                 entry = self._entry
-                if entry is None or not _same(entry[0], parameters):
+                if entry is None or not entry.still(parameters, form):
                     self._entry = None  # free the old copy before making the new one
                     seen = [_Seen(parameter) for parameter in parameters]
                     arrays = [np.ascontiguousarray(parameter.detach().numpy()) for parameter in parameters]
-                    entry = seen, build(arrays)
+                    entry = _Entry(seen, form, build(arrays))
                     self._entry = entry
-        return entry[1]
+        return entry.packed
+
+    def peek(self) -> Any:
+        """Returns what the last `get` returned, or None."""
+        entry = self._entry
+        return None if entry is None else entry.packed
 
     def clear(self) -> None:
         """Forgets the native copy and its memory."""
@@ -84,7 +108,3 @@ class PackedCache:
 
     def __reduce__(self) -> tuple[type[PackedCache], tuple[()]]:
         return type(self), ()
-
-
-def _same(seen: list[_Seen], parameters: Sequence[Tensor]) -> bool:
-    return len(seen) == len(parameters) and all(s.still(p) for s, p in zip(seen, parameters, strict=True))

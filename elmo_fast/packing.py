@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def pack_files(
-    options_file: str | os.PathLike[str], weight_file: str | os.PathLike[str], precision: str = "float32"
+    options_file: str | os.PathLike[str],
+    weight_file: str | os.PathLike[str],
+    precision: str = "float32",
+    word_cache_size: int = 0,
 ) -> tuple[_cpu.TokenEncoder, _cpu.BiLstm]:
     """Reads a model from local files and packs it.
 
@@ -27,6 +30,7 @@ def pack_files(
     Args:
         options_file, weight_file: paths.
         precision: of the packed weights.
+        word_cache_size: of the token encoder.
     Raises:
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged; nothing was packed if a name, shape or type is wrong.
@@ -35,7 +39,7 @@ def pack_files(
     with open_weights(weight_file, options) as file:
         tasks: list[Callable[[], Any]] = [partial(_pack_direction, read, precision) for read in file.directions()]
         # The encoder last and alone: with a layer beside it, both would be there twice when all else is packed.
-        tasks.append(partial(_pack_encoder, file, options, precision))
+        tasks.append(partial(_pack_encoder, file, options, precision, word_cache_size))
         *directions, encoder = run_tasks(tasks, get_num_threads())
     layers = list(zip(directions[0::2], directions[1::2], strict=True))
     return encoder, cpu.BiLstm(layers, options.cell_clip, options.proj_clip, options.use_skip_connections)
@@ -45,9 +49,9 @@ def _pack_direction(read: Callable[[], LstmWeights], precision: str) -> _cpu.Lst
     return cpu.LstmLayer(*read().as_tuple(), precision)
 
 
-def _pack_encoder(file: WeightFile, options: Options, precision: str) -> _cpu.TokenEncoder:
+def _pack_encoder(file: WeightFile, options: Options, precision: str, word_cache_size: int) -> _cpu.TokenEncoder:
     weights = file.encoder()
     return pack_encoder(
         weights.char_embedding, weights.convolutions, options.activation, weights.highways, weights.projection,
-        options.max_characters, precision,
+        options.max_characters, precision, word_cache_size,
     )  # fmt: skip

@@ -17,14 +17,16 @@ from torch import Tensor
 from elmo_fast.batching import batches_by_length, groups_of, row_groups, windows
 from elmo_fast.characters import tokens_to_char_ids
 from elmo_fast.engine import BiLmEngine
+from elmo_fast.precision import NativePrecision
 from elmo_fast.state import State, StatefulModule, StateSlot
+from elmo_fast.word_cache import WordCached
 
 Sentences = Sequence[Sequence[str]]
 Batch = tuple[list[int], Sequence[Tensor]]
 """The numbers of its sentences; and its layers, each (batch_size, longest + 2, output_dim), markers included."""
 
 
-class EngineBiLm(StatefulModule):
+class EngineBiLm(NativePrecision, WordCached, StatefulModule):
     """A biLM of packed native weights alone, with the state that `BiLmEngine` does not keep.
 
     Args:
@@ -35,6 +37,14 @@ class EngineBiLm(StatefulModule):
     def __init__(self, engine: BiLmEngine, state: str) -> None:
         super().__init__(state)
         self.engine = engine
+
+    @property
+    def precision(self) -> str:
+        """The precision asked for."""
+        return self.engine.precision
+
+    def _word_cache(self) -> BiLmEngine:
+        return self.engine
 
     def forward(self, char_ids: np.ndarray) -> list[Tensor]:
         """Returns the layers of (batch_size, num_timesteps, max_characters) character ids, markers included."""

@@ -21,6 +21,7 @@ from sample_sentences import ORDINARY
 import elmo_fast
 from elmo_fast import ElmoEmbedder
 from elmo_fast.cli import main
+from elmo_fast.precision import PRECISIONS
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "sentences.txt"
 COMMAND = [sys.executable, "-m", "elmo_fast"]
@@ -152,6 +153,23 @@ def test_a_named_model(output: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_precision(precision: str, output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["embed", str(EXAMPLES), str(output), "--model", "tiny", "--state", "reset"]
+    assert main([*arguments, "--precision", precision, "--output-format", "top"]) == 0
+    embedder = elmo_fast.load("tiny", precision=precision)
+    assert_vectors(read(output), embedder.encode(ORDINARY, layers="top"))
+    note, used = f"elmo-fast: precision: {precision} runs as float32 on this processor", embedder.precision_in_use
+    assert (note in capsys.readouterr().err.splitlines()) == (used != precision)
+
+
+def test_unknown_precision(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["embed", str(EXAMPLES), str(output), "--precision", "float16"])
+    assert stop.value.code == 2
+    assert "--precision: invalid choice: 'float16'" in capsys.readouterr().err
+
+
 def test_standard_input(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["embed", str(EXAMPLES), str(output)]) == 0
     expected = read(output)
@@ -171,6 +189,9 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["version"] == elmo_fast.__version__
     assert lines["isas_built"].split() == info["isas_built"]
     assert lines["isa"] == info["isa"]
+    assert [entry.split()[0] for entry in lines["precisions"].split(", ")] == list(info["precisions"])
+    for name, used in info["precisions"].items():
+        assert (f"{name} (runs as {used})" in lines["precisions"]) == (used != name)
     assert lines["cuda_built"] == str(info["cuda_built"])
     assert lines["num_threads"] == str(info["num_threads"])
 
