@@ -2,7 +2,7 @@
 
 | module | what it is |
 |---|---|
-| `cli` | the command |
+| `cli`, `run` | the command |
 | `suites`, `texts`, `sizes`, `random_model` | what is measured: workloads, text, models |
 | `implementations`, `peers` | who takes part: this package in each precision, and what one could use instead |
 | `measure` | implementations take turns; medians, percentiles, ratios within a turn |

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-SUITES = ("table", "batch", "length", "latency", "all")
-PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
-PEERS = ("reference", "allennlp", "allennlp-bf16", "allennlp-int8")
+from elmo_fast.bench import implementations, peers, plots, report, suites, tables
+from elmo_fast.bench.run import measure
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Adds the command to argparse's subparsers. Loads nothing heavy."""
+    """Adds the command to argparse's subparsers."""
     parser = commands.add_parser(
         "bench",
         help="measure speed on this machine, beside AllenNLP and the machine's limits",
@@ -39,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         nargs="+",
-        choices=PRECISIONS,
-        default=list(PRECISIONS),
+        choices=implementations.PRECISIONS,
+        default=list(implementations.PRECISIONS),
         help="arithmetics to measure (default: all; one that this processor runs as another is left out)",
     )
     parser.add_argument(
@@ -49,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers",
         nargs="*",
-        choices=PEERS,
-        default=list(PEERS),
+        choices=list(peers.PRECISIONS),
+        default=list(peers.PRECISIONS),
         help="what to measure beside (default: all that can be imported; none given: nothing)",
     )
     parser.add_argument(
@@ -66,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--suite",
         nargs="+",
-        choices=SUITES,
+        choices=(*suites.SUITES, "all"),
         default=["table"],
         help="table: three usual workloads; batch: 1 to 256 sentences; length: 5 to 500 tokens; latency: percentiles "
         "(default: table)",
@@ -109,119 +106,23 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: a wrong argument or a problem with a file, for the caller to tell.
     """
-    from elmo_fast.bench import report as reports
-    from elmo_fast.bench import tables
-
     if options.plot:
-        from elmo_fast.bench import plots
-
         plots.require_matplotlib()  # before anything takes time
     errors = _read_errors(options.errors) if options.errors else None
     if options.from_json:
-        found = [reports.read(path) for path in options.from_json]
+        found = [report.read(path) for path in options.from_json]
     else:
         if options.output and Path(options.output).is_dir():
             raise IsADirectoryError(21, "is a folder, expected a file", options.output)
         found = [measure(options)]
         if options.output:
-            reports.write(found[0], options.output)
-    for report in found:
-        print(tables.render(report), flush=True)
+            report.write(found[0], options.output)
+    for one in found:
+        print(tables.render(one), flush=True)
     if options.plot:
         for line in plots.draw(found, Path(options.plot), errors):
             print(line, file=sys.stderr)
     return 0
-
-
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures what the arguments ask for; returns a report (`elmo_fast.bench.report`)."""
-    import torch
-
-    from elmo_fast import native
-    from elmo_fast.bench import implementations, limits, machine, report, sizes, suites, texts
-    from elmo_fast.options import read_options
-
-    text_name, sentences = texts.read_sentences(options.text)
-    files = sizes.model_files(options.model)
-    model_options = read_options(files[0])
-    repeats = 2 if options.smoke else options.repeats
-    names = suites.SUITES if "all" in options.suite else [s for s in suites.SUITES if s in options.suite]
-    cells = [cell for name in names for cell in suites.cells(name, sentences, repeats, options.smoke)]
-    weights = limits.Weights.of(model_options)
-    threads_before, native_before = torch.get_num_threads(), native._num_threads
-    threads = options.threads or native.get_num_threads()
-    torch.set_num_threads(threads)
-    native.set_num_threads(threads)
-    try:
-        # Before the models are there: memory that they fill cannot be probed.
-        probed = machine.probe([1, threads])
-        taking_part, left_out = implementations.load_all(
-            files, options.precision, options.peers, options.keep_word_cache
-        )
-        in_use = [implementation.precision_in_use for implementation in taking_part]
-        rates = machine.rates(probed["threads"][str(threads)], threads, weights, in_use)
-        results = list(suites.run(cells, taking_part, weights, rates, options.budget, options.warm_ups))
-        described = machine.describe()
-    finally:
-        torch.set_num_threads(threads_before)
-        native.set_num_threads(native_before)
-    return {
-        "schema": report.SCHEMA,
-        "schema_version": report.SCHEMA_VERSION,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": _command(options),
-        "model": {
-            "name": options.model if options.model in ("tiny", *sizes.SIZES) else Path(options.model).name,
-            "parameters": _num_parameters(files[1]),
-            "cell_size": model_options.cell_size,
-            "projection_dim": model_options.projection_dim,
-            "n_layers": model_options.n_layers,
-            "n_highway": model_options.n_highway,
-        },
-        "text": {"name": text_name, "sentences": len(sentences), "tokens": sum(map(len, sentences))},
-        "threads": threads,
-        "word_cache": "kept" if options.keep_word_cache else "emptied before each batch",
-        "warm_ups": options.warm_ups,
-        "budget": options.budget,
-        "machine": described,
-        "probe": probed,
-        "implementations": {
-            implementation.name: {
-                "precision": implementation.precision,
-                "precision_in_use": implementation.precision_in_use,
-            }
-            for implementation in taking_part
-        },
-        "left_out": left_out,
-        "results": results,
-    }
-
-
-def _command(options: argparse.Namespace) -> list[str]:
-    """The settings that make the figures, as one would type them; no paths of this machine."""
-    words = ["bench", "--model", Path(options.model).name, "--suite", *options.suite]
-    words += ["--precision", *options.precision, "--peers", *options.peers]
-    if options.threads:
-        words += ["--threads", str(options.threads)]
-    words += ["--repeats", str(options.repeats), "--warm-ups", str(options.warm_ups), "--budget", str(options.budget)]
-    words += ["--keep-word-cache"] * options.keep_word_cache + ["--smoke"] * options.smoke
-    if isa := os.environ.get("ELMO_FAST_ISA"):
-        words.insert(0, f"ELMO_FAST_ISA={isa}")
-    return words
-
-
-def _num_parameters(weight_file: str) -> int:
-    import h5py
-
-    total = 0
-
-    def add(name: str, item: Any) -> None:
-        nonlocal total
-        total += item.size if isinstance(item, h5py.Dataset) else 0
-
-    with h5py.File(weight_file, "r") as file:
-        file.visititems(add)
-    return total
 
 
 def _read_errors(path: str) -> dict[str, Any]:

@@ -105,11 +105,7 @@ def _sweep(group: Sequence[dict[str, Any]], suite: str, x_key: str, y_key: str) 
     for name, line in lines.items():
         x = sorted(line)
         axes.plot(x, [line[i] for i in x], label=_label(name, group), **_style(name, group))
-    # The order of the lines' right ends, so that legend and picture read alike.
-    handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(handles)), key=lambda i: -handles[i].get_ydata()[-1])
-    axes.legend([handles[i] for i in order], [labels[i] for i in order], loc="center left", bbox_to_anchor=(1.01, 0.5),
-                frameon=False)  # fmt: skip
+    _legend(axes)
     return axes
 
 
@@ -132,14 +128,23 @@ def _error(group: Sequence[dict[str, Any]], errors: Mapping[str, Any] | None) ->
     if not points:
         return "no precision has both an error and figures of the suite 'table'"
     axes = _axes(group[-1])
-    axes.set(xscale="log", yscale="log", ylabel="error against float64, rms", xlabel=f"tokens/s, {points[-1][1]}")
+    axes.set(yscale="log", ylabel="error against float64, rms", xlabel=f"tokens/s, {points[-1][1]}")
     for name, _, speed, rms in points:
-        axes.plot([speed], [rms], label=_label(name, group), **_style(name, group) | {"markersize": 9})
-        axes.annotate(_label(name, group), (speed, rms), textcoords="offset points", xytext=(8, 6))
-    axes.margins(0.25)
-    axes.xaxis.set_major_formatter(_plain_numbers())
-    axes.xaxis.set_minor_formatter(_plain_numbers())
+        axes.plot([speed], [rms], label=_label(name, group), **_style(name, group) | {"markersize": 9, "linestyle": ""})
+    axes.margins(0.15)
+    axes.set_xlim(left=0)
+    _legend(axes)
     return axes.figure
+
+
+def _legend(axes: Any) -> None:
+    """In the order of the lines' right ends, so that legend and picture read alike."""
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(handles)), key=lambda i: -handles[i].get_ydata()[-1])
+    axes.legend(
+        [handles[i] for i in order], [labels[i] for i in order], loc="center left", bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+    )  # fmt: skip
 
 
 def _axes(report: dict[str, Any]) -> Any:

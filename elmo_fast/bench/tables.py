@@ -7,6 +7,7 @@ from typing import Any
 
 from elmo_fast.bench.implementations import PREFIX
 
+_FLOOR_WORKLOADS = ("one sentence of 10 tokens", "32 sentences of similar length", "32 sentences as they come")
 FLOORS = {
     "float32": (2.7, 3.8, 8.0),
     "bf16x3": (1.5, 4.8, 11.0),
@@ -79,7 +80,7 @@ def _table_suite(report: dict[str, Any], results: Sequence[dict[str, Any]]) -> l
             return _times(result["times_faster"].get(name, {}).get(column.removeprefix("times ")))
 
         parts.append(_table(result["workload"], _names(report), columns, cell))
-    if any(name.startswith(PREFIX) for name in _names(report)):
+    if _PEER_OF_FLOORS in _names(report):
         parts.append(_floor_table(report, results))
     return parts
 
@@ -89,13 +90,12 @@ def _floor_table(report: dict[str, Any], results: Sequence[dict[str, Any]]) -> s
 
     def cell(name: str, workload: str) -> str:
         value = by_workload[workload]["times_faster"].get(name, {}).get(_PEER_OF_FLOORS)
-        floor = FLOORS[report["implementations"][name]["precision"]][list(by_workload).index(workload)]
+        if value is None or workload not in _FLOOR_WORKLOADS:
+            return _times(value)
+        floor = FLOORS[report["implementations"][name]["precision"]][_FLOOR_WORKLOADS.index(workload)]
         reason = _not_claimed(report, name)
-        if value is None:
-            return "-"
-        if reason:
-            return f"{_times(value)} (floor {floor:g} not claimed: {reason})"
-        return f"{_times(value)} (floor {floor:g} {'held' if value >= floor else '**missed**'})"
+        verdict = f"not claimed: {reason}" if reason else "held" if value >= floor else "**missed**"
+        return f"{_times(value)} (floor {floor:g} {verdict})"
 
     own = [name for name in _names(report) if name.startswith(PREFIX)]
     return _table("times faster than AllenNLP in float32", own, list(by_workload), cell)
@@ -146,7 +146,7 @@ _SUITES: dict[str, Callable[[dict[str, Any], Sequence[dict[str, Any]]], list[str
     "batch": _sweep(
         "tokens/s by batch size", lambda r: str(r["batch_size"]), lambda f: f"{f['tokens_per_second']:.0f}"
     ),
-    "length": _sweep("ms a sentence by its tokens", lambda r: str(r["length"]), lambda f: f"{f['milliseconds']:.4g}"),
+    "length": _sweep("ms a sentence by its tokens", lambda r: str(r["length"]), lambda f: _number(f["milliseconds"])),
     "latency": _latency_suite,
 }
 
