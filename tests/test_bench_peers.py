@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def test_what_cannot_run_is_left_out_visibly(
 ) -> None:
     monkeypatch.setitem(sys.modules, "allennlp", None)
     monkeypatch.delitem(sys.modules, "allennlp.modules.elmo", raising=False)
-    monkeypatch.setattr(implementations, "_precision_in_use", lambda precision: "float32")
+    monkeypatch.setattr(implementations, "precision_in_use", lambda precision: "float32")
     found, left_out = implementations.load_all(tiny_model, ["float32", "bf16x3"], ["reference", "allennlp-bf16"])
     assert [one.name for one in found] == ["elmo_fast float32", "reference"]
     assert left_out["elmo_fast bf16x3"] == "runs as float32 on this processor, which is measured"
@@ -43,6 +44,16 @@ def test_the_word_cache_is_emptied_unless_kept(tiny_model: tuple[str, str], monk
         assert len(cleared) == times
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sentences this short gain nothing from more, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", peers.PRECISIONS)
 def test_a_peer_computes_the_same(name: str, tiny_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     try:

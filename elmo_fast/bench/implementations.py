@@ -56,7 +56,7 @@ def load_all(
     left_out: dict[str, str] = {}
     found = []
     for precision in precisions:
-        in_use = _precision_in_use(precision)
+        in_use = precision_in_use(precision)
         if in_use != precision and in_use in precisions:
             left_out[PREFIX + precision] = f"runs as {in_use} on this processor, which is measured"
         else:
@@ -81,7 +81,8 @@ def _check(argument: str, names: Sequence[str], known: Sequence[str]) -> None:
             raise ValueError(f"{argument}: expected some of {', '.join(known)}, got {name!r}")
 
 
-def _precision_in_use(precision: str) -> str:
+def precision_in_use(precision: str) -> str:
+    """The arithmetic that this processor runs, with the instruction set in use, where `precision` is asked for."""
     return native._cpu.precision_in_use(precision)
 
 
@@ -96,4 +97,4 @@ def _own(files: tuple[str, str], precision: str, keep_words: bool) -> Implementa
 
     clear = getattr(module, "clear_cache", None)
     prepare = clear if clear is not None and not keep_words else lambda: None
-    return Implementation(PREFIX + precision, forward, precision, _precision_in_use(precision), prepare)
+    return Implementation(PREFIX + precision, forward, precision, precision_in_use(precision), prepare)
