@@ -81,6 +81,8 @@ def test_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: tup
     assert [Path(file).parent for file in files] == [tmp_path / "small"] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["small"], "a temporary folder is left"
     written = Path(files[1]).stat().st_mtime_ns
+    sizes._write(tmp_path, "small")  # as a process that began before the model was there
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
     assert sizes.model_files("small") == files and Path(files[1]).stat().st_mtime_ns == written
     assert sizes.model_files(str(tmp_path / "small")) == files
     assert sizes.model_files("tiny") == tiny_model

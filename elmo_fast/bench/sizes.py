@@ -50,4 +50,9 @@ def _write(folder: Path, name: str) -> None:
             Path(part) / name, char_embedding_dim=16, filters=FILTERS, n_highway=n_highway, cell_size=cell_size,
             projection_dim=projection_dim,
         )  # fmt: skip
-        os.replace(Path(part) / name, folder / name)
+        try:
+            os.replace(Path(part) / name, folder / name)
+        except OSError:
+            # Another process was quicker, and its model is the same.
+            if not (folder / name / "weights.hdf5").is_file():
+                raise
