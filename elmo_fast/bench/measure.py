@@ -20,6 +20,8 @@ from elmo_fast.bench.texts import Sentence, Workload
 from elmo_fast.characters import batch_to_ids
 
 _FEWEST_TURNS = 3
+# How many times less a token may take in one workload than in the one before, as from one sentence to 32.
+_LARGEST_GAIN = 5
 # Threads of a pool spin for about a millisecond after their work, on the cores that the next one needs.
 _PAUSE_SECONDS = 0.003
 # A percentile needs as many turns as make one of them lie beyond it.
@@ -44,13 +46,14 @@ class Turns:
 
 
 class Pace:
-    """How long an implementation took for a token in the workloads before: what would take too long is not begun."""
+    """How long an implementation took in the workloads before: what would take far too long is not even tried."""
 
     def __init__(self) -> None:
         self._seconds_a_token: dict[str, float] = {}
 
     def predict(self, name: str, num_tokens: int) -> float:
-        return self._seconds_a_token.get(name, 0.0) * num_tokens
+        """The least that a batch of so many tokens takes, in seconds; 0 where nothing is known."""
+        return self._seconds_a_token.get(name, 0.0) * num_tokens / _LARGEST_GAIN
 
     def learn(self, name: str, seconds: float, num_tokens: int) -> None:
         self._seconds_a_token[name] = seconds / max(1, num_tokens)
@@ -131,7 +134,8 @@ def _warm_up(
             seconds = predicted = _time(implementation, to_ids(batch), clock)
             pace.learn(implementation.name, seconds, num_tokens(batch))
         if predicted > budget:
-            return f"a batch takes about {predicted:.0f} s, more than the budget of {budget:g} s", 0.0
+            least = "" if predicted == seconds else "at least "
+            return f"a batch takes {least}{predicted:.3g} s, more than the budget of {budget:g} s", 0.0
     return None, seconds
 
 
