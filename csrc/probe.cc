@@ -10,67 +10,40 @@
 #include "probe_tables.h"
 #include "thread_pool.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-#endif
-
 namespace elmo_fast {
 namespace {
 
 constexpr int kRounds = 4;
 constexpr int64_t kReadBlock = 16384;  // floats: 64 KB, about a panel of weights
 
-bool has(const char* isa) {
-  const std::vector<std::string> names = isas_available();
-  return std::find(names.begin(), names.end(), isa) != names.end();
-}
+struct Unit {
+  const char* isa;  // that it needs
+  const ProbeTable* (*table)();
+};
 
+// The widest reader last.
+constexpr Unit kUnits[] = {
+#if defined(__x86_64__) && defined(ELMO_FAST_HAVE_AMX)
+    {"amx", elmo_fast_probe_amx},
+#endif
+#if defined(__x86_64__) && defined(ELMO_FAST_HAVE_VNNI)
+    {"avx512vnni", elmo_fast_probe_avx512vnni},
+    {"avx2vnni", elmo_fast_probe_avx2vnni},
+#endif
+    {"generic", elmo_fast_probe_generic},
 #if defined(__x86_64__)
-bool has_vnni() { return has("avx512") && __builtin_cpu_supports("avx512vnni"); }
-
-#if defined(ELMO_FAST_PROBE_AMX)
-// The processor has the tiles, the operating system saves them, and lets this process use them.
-bool has_amx() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & (1u << 27))) return false;  // OSXSAVE
-  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
-  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;
-  if ((edx & (kBf16 | kTile | kInt8)) != (kBf16 | kTile | kInt8)) return false;
-  unsigned low = 0, high = 0;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  constexpr unsigned kTileState = 3u << 17;
-  if ((low & kTileState) != kTileState) return false;
-#if defined(__linux__)
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
-  static const bool allowed = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  return allowed;
-#else
-  return false;
-#endif
-}
-#endif
-#endif
-
-// The tables that this machine can run, the fastest reader last.
-std::vector<const ProbeTable*> tables() {
-  std::vector<const ProbeTable*> result;
-#if defined(__x86_64__)
-#if defined(ELMO_FAST_PROBE_AMX)
-  if (has_amx()) result.push_back(elmo_fast_probe_amx());
-#endif
-  if (has_vnni()) result.push_back(elmo_fast_probe_vnni());
-#endif
-  result.push_back(elmo_fast_probe_generic());
-#if defined(__x86_64__)
-  if (has("avx2")) result.push_back(elmo_fast_probe_avx2());
-  if (has("avx512")) result.push_back(elmo_fast_probe_avx512());
+    {"avx2", elmo_fast_probe_avx2},
+    {"avx512", elmo_fast_probe_avx512},
 #elif defined(__aarch64__)
-  if (has("neon")) result.push_back(elmo_fast_probe_neon());
+    {"neon", elmo_fast_probe_neon},
 #endif
+};
+
+std::vector<const ProbeTable*> tables() {
+  const std::vector<std::string> available = isas_available();
+  std::vector<const ProbeTable*> result;
+  for (const Unit& unit : kUnits)
+    if (std::find(available.begin(), available.end(), unit.isa) != available.end()) result.push_back(unit.table());
   return result;
 }
 

@@ -7,8 +7,8 @@
 
 namespace elmo_fast {
 
-// What probe() can measure here: "read", "fma_" with the name of an instruction set, and, where the processor and the
-// operating system allow them, "vnni_avx512", "amx_bf16" and "amx_int8".
+// What probe() can measure here: "read"; and with the name of an instruction set that this machine has "fma_", products
+// of float32, "bf16_" and "int8_", products of those.
 std::vector<std::string> probe_kinds();
 
 // Measures one rate, the best of a few rounds.

@@ -5,7 +5,7 @@
 
 namespace elmo_fast {
 
-// A loop of independent multiply-adds that stays in registers.
+// A loop of independent multiply-adds, a multiply-add being two operations, that stays in registers.
 struct ProbeLoop {
   const char* kind;
   int64_t operations;            // a pass
@@ -17,12 +17,14 @@ struct ProbeTable {
   float (*read)(const float* p, int64_t n);  // reads n floats, a multiple of 256; null where another unit does it
 };
 
-// One exported symbol a unit; only those of the architecture built for exist, and AMX only if the compiler knows it.
+// One exported symbol a unit; only those of the architecture built for exist, and VNNI's and AMX's only if the compiler
+// knows them.
 extern "C" {
 const ProbeTable* elmo_fast_probe_generic();
 const ProbeTable* elmo_fast_probe_avx2();
 const ProbeTable* elmo_fast_probe_avx512();
-const ProbeTable* elmo_fast_probe_vnni();
+const ProbeTable* elmo_fast_probe_avx2vnni();
+const ProbeTable* elmo_fast_probe_avx512vnni();
 const ProbeTable* elmo_fast_probe_amx();
 const ProbeTable* elmo_fast_probe_neon();
 }

@@ -147,10 +147,12 @@ def test_least_seconds() -> None:
 
 
 def test_arithmetic_rates_count_the_units_of_the_instruction_set_in_use() -> None:
-    probed = {"fma_generic": 1.0, "fma_avx2": 2.0, "fma_avx512": 4.0, "vnni_avx512": 16.0, "amx_bf16": 60.0,
-              "amx_int8": 120.0}  # fmt: skip
-    assert limits.arithmetic_rates(probed, "avx2") == {"float32": 2.0, "bfloat16": 2.0, "int8": 2.0}
-    assert limits.arithmetic_rates(probed, "avx512")["int8"] == 16.0
+    probed = {"fma_avx2": 2.0, "int8_avx2": 3.0, "int8_avx2vnni": 8.0, "fma_avx512": 4.0, "int8_avx512vnni": 16.0}
+    probed |= {"bf16_amx": 60.0, "int8_amx": 120.0}
+    assert limits.arithmetic_rates(probed, "avx2") == {"float32": 2.0, "bfloat16": 2.0, "int8": 3.0}
+    assert limits.arithmetic_rates(probed, "avx2vnni") == {"float32": 2.0, "bfloat16": 2.0, "int8": 8.0}
+    assert limits.arithmetic_rates(probed, "avx512") == {"float32": 4.0, "bfloat16": 4.0, "int8": 3.0}
+    assert limits.arithmetic_rates(probed, "avx512vnni") == {"float32": 4.0, "bfloat16": 4.0, "int8": 16.0}
     amx = {"float32": 4.0, "bf16x3": 10.0, "bf16x2": 20.0, "bfloat16": 60.0, "int8": 120.0}
     assert limits.arithmetic_rates(probed, "amx") == amx
     assert limits.arithmetic_rates({}, "unknown") == {}

@@ -49,8 +49,8 @@ float probe_read(const float* p, int64_t n) {
 }
 
 template <class V>
-constexpr ProbeTable make_probe(const char* kind) {
-  return {{{kind, 2 * kProbeSums * V::kWidth, probe_fma<V>}, {nullptr, 0, nullptr}}, probe_read<V>};
+constexpr ProbeLoop fma_loop(const char* kind) {
+  return {kind, 2 * kProbeSums * V::kWidth, probe_fma<V>};
 }
 
 }  // namespace

@@ -71,6 +71,6 @@ float probe_int8(int64_t passes) {
 extern "C" const elmo_fast::ProbeTable* elmo_fast::elmo_fast_probe_amx() {
   // A product: 16 rows, 16 columns, 32 bfloat16 or 64 bytes deep.
   static constexpr ProbeTable kTable = {
-      {{"amx_bf16", 4 * 2 * 16 * 16 * 32, probe_bf16}, {"amx_int8", 4 * 2 * 16 * 16 * 64, probe_int8}}, nullptr};
+      {{"bf16_amx", 4 * 2 * 16 * 16 * 32, probe_bf16}, {"int8_amx", 4 * 2 * 16 * 16 * 64, probe_int8}}, nullptr};
   return &kTable;
 }

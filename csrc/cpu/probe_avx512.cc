@@ -4,6 +4,6 @@
 #include "probe-inl.h"
 
 extern "C" const elmo_fast::ProbeTable* elmo_fast::elmo_fast_probe_avx512() {
-  static constexpr ProbeTable kTable = make_probe<Avx512Vec>("fma_avx512");
+  static constexpr ProbeTable kTable = {{fma_loop<Avx512Vec>("fma_avx512")}, probe_read<Avx512Vec>};
   return &kTable;
 }

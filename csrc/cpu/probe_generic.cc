@@ -4,6 +4,6 @@
 #include "probe-inl.h"
 
 extern "C" const elmo_fast::ProbeTable* elmo_fast::elmo_fast_probe_generic() {
-  static constexpr ProbeTable kTable = make_probe<GenericVec<4>>("fma_generic");
+  static constexpr ProbeTable kTable = {{fma_loop<GenericVec<4>>("fma_generic")}, probe_read<GenericVec<4>>};
   return &kTable;
 }

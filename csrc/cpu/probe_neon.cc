@@ -4,6 +4,6 @@
 #include "probe-inl.h"
 
 extern "C" const elmo_fast::ProbeTable* elmo_fast::elmo_fast_probe_neon() {
-  static constexpr ProbeTable kTable = make_probe<NeonVec>("fma_neon");
+  static constexpr ProbeTable kTable = {{fma_loop<NeonVec>("fma_neon")}, probe_read<NeonVec>};
   return &kTable;
 }

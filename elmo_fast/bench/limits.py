@@ -17,7 +17,7 @@ direction's recurrent weights are read at every time step of the longest sentenc
 | bf16x3 | 6 | 6 x AMX bfloat16 |
 | bf16x2 | 4 | 3 x AMX bfloat16 |
 | bfloat16 | 2 | 1 x AMX bfloat16, else multiply-adds |
-| int8 | 1, encoder 2 | 1 x AMX int8, else VNNI, else multiply-adds; encoder as bfloat16 |
+| int8 | 1, encoder 2 | 1 x int8 products of the instruction set in use; encoder as bfloat16 |
 
 Peers are held against the same limit, in their own precision.
 """
@@ -80,17 +80,17 @@ def arithmetic_rates(probed: Mapping[str, float], isa: str) -> dict[str, float]:
 
     Args:
         probed: operations a second by `elmo_fast._cpu.probe_kinds()`'s names.
-        isa: the instruction set in use; units beyond it do not count. AMX counts from "amx" on, VNNI from "avx512" on.
+        isa: the instruction set in use; units beyond it do not count.
     """
-    fma = probed.get(f"fma_{'avx512' if isa == 'amx' else isa}")
+    vectors = {"amx": "avx512", "avx512vnni": "avx512", "avx2vnni": "avx2"}.get(isa, isa)
+    fma = probed.get(f"fma_{vectors}")
     if fma is None:
         return {}
-    rates = {"float32": fma, "bfloat16": fma, "int8": fma}
-    if isa in ("avx512", "amx") and "vnni_avx512" in probed:
-        rates["int8"] = probed["vnni_avx512"]
-    if isa == "amx" and "amx_bf16" in probed:
-        rates |= {"bfloat16": probed["amx_bf16"], "int8": probed["amx_int8"]}
-        rates |= {precision: probed["amx_bf16"] / n for precision, n in _PRODUCTS.items()}
+    # Kernels without int8 products of their own widen the weights, but AVX-512F alone runs AVX2's.
+    int8 = probed.get(f"int8_{isa}", probed.get("int8_avx2", fma) if isa == "avx512" else fma)
+    rates = {"float32": fma, "bfloat16": fma, "int8": int8}
+    if (bf16 := probed.get(f"bf16_{isa}")) is not None:
+        rates |= {"bfloat16": bf16, "bf16x3": bf16 / _PRODUCTS["bf16x3"], "bf16x2": bf16 / _PRODUCTS["bf16x2"]}
     return rates
 
 
