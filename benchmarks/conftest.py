@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import machine
+from elmo_fast.bench import machine, sizes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,7 +20,5 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 @pytest.fixture(scope="session")
 def model_files(request: pytest.FixtureRequest) -> tuple[str, str]:
-    from sizes import model_files
-
     torch.set_num_threads(request.config.getoption("--threads"))
-    return model_files(request.config.getoption("--model"))
+    return sizes.model_files(request.config.getoption("--model"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from texts import read_sentences
 
 import elmo_fast
 from elmo_fast import _cpu
+from elmo_fast.bench.texts import read_sentences
 from elmo_fast.engine import BiLmEngine
 
 

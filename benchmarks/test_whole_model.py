@@ -1,25 +1,31 @@
-"""Speed of a whole `Elmo` forward pass: the native engine, reference.py, AllenNLP. Ratios: compare.py."""
+"""Speed of a whole `Elmo` forward pass of each implementation. Side by side, with ratios: compare.py."""
 
 from __future__ import annotations
 
 import itertools
 
 import pytest
-from peers import available, load_peer
-from texts import Workload, read_sentences, workloads
 
 import elmo_fast
+from elmo_fast.bench import implementations, peers, suites, texts
+
+CELLS = list(suites.cells("table", texts.read_sentences()[1], repeats=3))
 
 
-@pytest.mark.parametrize("workload", workloads(read_sentences()[1]), ids=lambda w: w.name)
-@pytest.mark.parametrize("name", ["elmo_fast", "reference", "allennlp"])
-def test_forward(benchmark, model_files: tuple[str, str], name: str, workload: Workload) -> None:
-    if not available([name]):
-        pytest.skip("AllenNLP 2.10.1 cannot be imported")
-    model = load_peer(name, *model_files)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.workload.name)
+@pytest.mark.parametrize("name", [*implementations.PRECISIONS, *peers.PRECISIONS])
+def test_forward(benchmark, model_files: tuple[str, str], name: str, cell: suites.Cell) -> None:
+    own = name in implementations.PRECISIONS
+    if own and (in_use := implementations.precision_in_use(name)) != name:
+        pytest.skip(f"{name} runs as {in_use} on this processor")
+    try:
+        (implementation,), _ = implementations.load_all(model_files, [name] * own, [name] * (not own))
+    except ValueError:
+        pytest.skip(f"{name} cannot be imported")
     counter = itertools.count()
 
     def another_batch() -> tuple[tuple[object, ...], dict[str, object]]:
-        return (elmo_fast.batch_to_ids(workload.batch(next(counter))),), {}
+        implementation.prepare()
+        return (elmo_fast.batch_to_ids(cell.workload.batch(next(counter))),), {}
 
-    benchmark.pedantic(model, setup=another_batch, rounds=3, warmup_rounds=1)
+    benchmark.pedantic(implementation.forward, setup=another_batch, rounds=3, warmup_rounds=1)

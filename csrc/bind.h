@@ -71,5 +71,6 @@ inline int checked_threads(int num_threads) {
 // Each adds its classes or functions to the module.
 void bind_token_encoder(py::module_& m);
 void bind_bilstm(py::module_& m);
+void bind_probe(py::module_& m);
 
 }  // namespace elmo_fast

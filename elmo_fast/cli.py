@@ -1,4 +1,5 @@
-"""The command `elmo-fast`: `embed` writes the vectors of a file of sentences to HDF5, `info` shows the installation.
+"""The command `elmo-fast`: `embed` writes the vectors of a file of sentences to HDF5, `info` shows the installation,
+`bench` measures speed.
 
 Exit codes: 0 done; 2 wrong arguments or a problem with a file, told in one line on standard error; 130 and 143 stopped
 by Ctrl-C or SIGTERM. Whatever happens, the output file is either complete or not there.
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 
 from elmo_fast import files, models
 from elmo_fast._version import __version__
+from elmo_fast.bench import cli as bench
 from elmo_fast.load import Embedder, load, progress_bar
 from elmo_fast.native import PRECISIONS, build_info, set_num_threads
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    command = {"embed": _embed, "info": _info}[options.command]
+    command = {"embed": _embed, "info": _info, "bench": _bench}[options.command]
     try:
         with _StopSignals() as signals:
             return command(options, parser, signals)
@@ -125,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--forget-sentences", action="store_true", help="leave out 'sentence_to_index'")
     embed.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
     commands.add_parser("info", help="show version, instruction sets and threads")
+    bench.add_parser(commands)
     return parser
 
 
@@ -155,6 +158,10 @@ def _info(options: argparse.Namespace, parser: argparse.ArgumentParser, signals:
         print(f"{name:<{width}}  {' '.join(value) if isinstance(value, list) else value}")
     sys.stdout.flush()
     return EXIT_OK
+
+
+def _bench(options: argparse.Namespace, parser: argparse.ArgumentParser, signals: _StopSignals) -> int:
+    return bench.run(options)
 
 
 def _embed(options: argparse.Namespace, parser: argparse.ArgumentParser, signals: _StopSignals) -> int:

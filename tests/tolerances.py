@@ -46,3 +46,6 @@ HALF = 2e-2
 
 DIFFERENT = 1e-4
 """Two float32 results that must differ do so by more than this."""
+
+PEER = {"float32": 1e-5, "bfloat16": 0.1, "int8": 0.4}
+"""What the benchmarks compare with, in their precision, against this package's float32 on the built-in model."""

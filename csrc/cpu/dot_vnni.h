@@ -19,14 +19,16 @@ struct Avx512VnniDot {
   using Row = uint8_t;
   static constexpr int32_t kOffset = 128;
   static constexpr int kColumns = 16, kVectors = 1, kMaxRows = 12, kMaxUnits = 2;
-  using Acc = __m512i;
+  typedef int32_t Acc __attribute__((vector_size(64)));  // not __m512i, see dot_avx2.h
   using Weights = __m512i;
   using Values = __m512i;
-  static Acc zero() { return _mm512_setzero_si512(); }
+  static Acc zero() { return Acc{}; }
   static Weights load(const int8_t* p, int) { return _mm512_loadu_si512(p); }
   static Values broadcast(const Row* p) { return _mm512_set1_epi32(four_bytes(p)); }
-  static Acc dot(Acc acc, Weights w, Values x) { return _mm512_dpbusd_epi32(acc, x, w); }
-  static void sums(const Acc* acc, int32_t* out) { _mm512_storeu_si512(out, acc[0]); }
+  static Acc dot(Acc acc, Weights w, Values x) {
+    return reinterpret_cast<Acc>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(acc), x, w));
+  }
+  static void sums(const Acc* acc, int32_t* out) { _mm512_storeu_si512(out, reinterpret_cast<__m512i>(acc[0])); }
 };
 #endif
 
@@ -35,18 +37,20 @@ struct Avx2VnniDot {
   using Row = uint8_t;
   static constexpr int32_t kOffset = 128;
   static constexpr int kColumns = 16, kVectors = 2, kMaxRows = 6, kMaxUnits = 1;
-  using Acc = __m256i;
+  typedef int32_t Acc __attribute__((vector_size(32)));  // not __m256i, see dot_avx2.h
   using Weights = __m256i;
   using Values = __m256i;
-  static Acc zero() { return _mm256_setzero_si256(); }
+  static Acc zero() { return Acc{}; }
   static Weights load(const int8_t* p, int v) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + v * 32));
   }
   static Values broadcast(const Row* p) { return _mm256_set1_epi32(four_bytes(p)); }
-  static Acc dot(Acc acc, Weights w, Values x) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
+  static Acc dot(Acc acc, Weights w, Values x) {
+    return reinterpret_cast<Acc>(_mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(acc), x, w));
+  }
   static void sums(const Acc* acc, int32_t* out) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), acc[0]);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), acc[1]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), reinterpret_cast<__m256i>(acc[0]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), reinterpret_cast<__m256i>(acc[1]));
   }
 };
 #endif

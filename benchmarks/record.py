@@ -1,0 +1,69 @@
+"""Measures everything that benchmarks/results/ holds for one machine, one `elmo-fast bench` after the other.
+
+    python benchmarks/record.py --name zen3_2cores              # about an hour and a half
+    python benchmarks/record.py --name zen3_2cores --only small # the runs whose name contains "small"
+
+Each run is a process of its own and writes one file, so that an interrupted recording goes on where it stopped with
+--missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from elmo_fast.native import build_info
+
+RESULTS = Path(__file__).resolve().parent / "results"
+_OWN = ["--peers"]  # no peer
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str
+    arguments: list[str]
+    isa: str | None = None
+
+
+def runs() -> list[Run]:
+    """What is recorded: all suites of the original model with all peers; the other sizes, one thread and the smaller
+    instruction sets where they differ."""
+    found = [Run("original_2threads", ["--model", "original", "--threads", "2", "--suite", "all"])]
+    for model in ("medium", "small"):
+        found.append(Run(f"{model}_2threads", ["--model", model, "--threads", "2", "--suite", "all"]))
+    for model in ("original", "small"):
+        suites = ["--suite", "table", "batch"]
+        found.append(Run(f"{model}_1thread", ["--model", model, "--threads", "1", *suites, *_OWN]))
+    for isa in build_info()["isas_available"][1:-1]:  # neither the specification, which is not for speed, nor the best
+        arguments = ["--model", "original", "--threads", "2", "--suite", "table", "batch", *_OWN]
+        found.append(Run(f"original_2threads_{isa}", arguments, isa))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--name", required=True, help="of the machine, part of the files' names")
+    parser.add_argument("--only", default="", help="runs whose name contains this")
+    parser.add_argument("--missing", action="store_true", help="runs that have no file yet")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="where the files go (default: benchmarks/results)")
+    parser.add_argument("--smoke", action="store_true", help="the built-in model and a few small batches instead")
+    options = parser.parse_args()
+    for run in runs():
+        output = options.folder / f"bench_{run.name}_{options.name}.json"
+        if options.only not in run.name or (options.missing and output.is_file()):
+            continue
+        command = [sys.executable, "-m", "elmo_fast", "bench", *run.arguments, "--output", str(output)]
+        if options.smoke:
+            command += ["--model", "tiny", "--smoke"]
+        print(f"== {run.name}", flush=True)
+        environment = os.environ | ({"ELMO_FAST_ISA": run.isa} if run.isa else {})
+        subprocess.run(command, check=True, env=environment)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""`elmo-fast bench`: speed on this machine, beside what one could use instead, and beside the machine's own limits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from elmo_fast.bench import implementations, peers, plots, report, suites, tables
+from elmo_fast.bench.run import measure
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Adds the command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure speed on this machine, beside AllenNLP and the machine's limits",
+        description="Times whole forward passes, the implementations taking turns on the same real text, and prints "
+        "medians, percentiles and each figure's share of what the machine can do.",
+    )
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to a parser; the scripts of `benchmarks/` change the defaults."""
+    parser.add_argument(
+        "--model",
+        default="tiny",
+        metavar="NAME",
+        help="tiny (built in); small, medium or original (random weights of the published sizes, written once into the "
+        "cache: 54, 112, 374 MB); or a folder with options.json and weights.hdf5 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=implementations.PRECISIONS,
+        default=list(implementations.PRECISIONS),
+        help="arithmetics to measure (default: all; one that this processor runs as another is left out)",
+    )
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="threads of all implementations (default: PyTorch's)"
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        choices=list(peers.PRECISIONS),
+        default=list(peers.PRECISIONS),
+        help="what to measure beside (default: all that can be imported; none given: nothing)",
+    )
+    parser.add_argument(
+        "--text",
+        metavar="FILE",
+        help="tokenised sentences, one a line (default: the text of Python's help; in a source checkout with test data "
+        "UD English EWT's test text)",
+    )
+    parser.add_argument("--repeats", type=_positive, default=7, metavar="N", help="turns (default: %(default)s)")
+    parser.add_argument(
+        "--warm-ups", type=_positive, default=1, metavar="N", help="turns before (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--suite",
+        nargs="+",
+        choices=(*suites.SUITES, "all"),
+        default=["table"],
+        help="table: three usual workloads; batch: 1 to 256 sentences; length: 5 to 500 tokens; latency: percentiles "
+        "(default: table)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=_positive,
+        default=30,
+        metavar="SECONDS",
+        help="time for each implementation in each workload; what would take longer for one batch is skipped "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep-word-cache", action="store_true", help="do not empty the cache of words before each batch"
+    )
+    parser.add_argument("--output", metavar="JSON", help="file for the figures")
+    parser.add_argument("--plot", metavar="DIR", help="folder for pictures; needs matplotlib")
+    parser.add_argument(
+        "--errors", metavar="JSON", help="each precision's error, for the picture of error against speed"
+    )
+    parser.add_argument("--from-json", nargs="+", metavar="JSON", help="measure nothing: show figures of earlier runs")
+    parser.add_argument("--smoke", action="store_true", help="two turns of few small batches: see that everything runs")
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text!r}")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command.
+
+    Returns:
+        the exit code, 0.
+    Raises:
+        ValueError, OSError: a wrong argument or a problem with a file, for the caller to tell.
+    """
+    if options.plot:
+        plots.require_matplotlib()  # before anything takes time
+    errors = _read_errors(options.errors) if options.errors else None
+    if options.from_json:
+        found = [report.read(path) for path in options.from_json]
+    else:
+        if options.output and Path(options.output).is_dir():
+            raise IsADirectoryError(21, "is a folder, expected a file", options.output)
+        found = [measure(options)]
+        if options.output:
+            report.write(found[0], options.output)
+    for one in found:
+        print(tables.render(one), flush=True)
+    if options.plot:
+        for line in plots.draw(found, Path(options.plot), errors):
+            print(line, file=sys.stderr)
+    return 0
+
+
+def _read_errors(path: str) -> dict[str, Any]:
+    try:
+        errors = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    if not isinstance(errors, dict) or not isinstance(errors.get("models"), dict):
+        raise ValueError(f"{path}: expected an object with 'models', as benchmarks/errors.py writes it")
+    return errors
+
+
+def main(arguments: list[str] | None = None, **defaults: Any) -> int:
+    """Runs the command on its own, for the scripts of `benchmarks/`.
+
+    Args:
+        arguments: as on the command line; those of this process if None.
+        defaults: other defaults of the arguments.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    parser.set_defaults(**defaults)
+    try:
+        return run(parser.parse_args(arguments))
+    except (ValueError, OSError, ImportError) as error:
+        parser.error(" ".join(str(error).split()))

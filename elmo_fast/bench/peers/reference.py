@@ -1,0 +1,24 @@
+"""This package's own definition in plain PyTorch, as a peer."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from elmo_fast import engine
+from elmo_fast.bench.peers import Forward
+from elmo_fast.elmo import Elmo
+
+
+def load(options_file: str, weight_file: str) -> Forward:
+    """Builds it; see `elmo_fast.bench.peers.load`."""
+    module = Elmo(options_file, weight_file, 1, dropout=0.0).eval()
+
+    def forward(char_ids: Tensor) -> Tensor:
+        # Otherwise the reference runs only with autograd on, in another dtype or on another device: slower ways.
+        with torch.inference_mode(), mock.patch.object(engine, "runs_native", lambda tensors: False):
+            return module(char_ids)["elmo_representations"][0]
+
+    return forward
