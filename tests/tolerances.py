@@ -46,3 +46,21 @@ HALF = 2e-2
 
 DIFFERENT = 1e-4
 """Two float32 results that must differ do so by more than this."""
+
+PRECISION = {
+    "float32": {"relu_2layer": (3e-7, NATIVE), "tiny": (7e-7, 1e-5)},
+    "bf16x3": {"relu_2layer": (2e-7, NATIVE), "tiny": (6e-7, 1e-5)},
+    "bf16x2": {"relu_2layer": (6e-6, 4e-5), "tiny": (1.2e-5, 1.6e-4)},
+    "bfloat16": {"relu_2layer": (3e-3, 1.7e-2), "tiny": (6e-3, 7e-2)},
+    "int8": {"relu_2layer": (6e-3, 4e-2), "tiny": (1.7e-2, 1.7e-1)},
+}
+"""The rms and the largest difference of all layers from the float64 reference, for each precision and model.
+
+About 1.5 times the rms and twice the largest that the simulated arithmetic shows (docs/accuracy.md).
+"""
+
+REDUCED = {"bfloat16": 3e-4, "int8": 3e-4}
+"""The least rms difference from float32 of a precision that keeps 8 bits or fewer: less would not be that precision."""
+
+PROBE = {"float32": 0.0, "bf16x3": 0.0005, "bf16x2": 0.0005, "bfloat16": 0.003, "int8": 0.007}
+"""How much of a linear probe's accuracy a precision may cost. With 10,000 tokens one standard error is 0.003."""
