@@ -95,8 +95,7 @@ def _rows(runs: Report, native: Report, simulated: Report) -> Iterator[tuple[str
             label += f" (runs as `{row['in_use']}` here)"
         for arithmetic, figures in simulated.items():
             if arithmetic.split()[0] == precision:
-                extra = "" if arithmetic == precision else " for CPUs without AMX"
-                yield f"{label}, simulated{extra}", figures
+                yield f"{label}, simulated{arithmetic.removeprefix(precision)}", figures
 
 
 def _named(model: str) -> str:

@@ -18,28 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Before NumPy is imported. The tiny model's products gain nothing from threads, and lose much on a busy machine.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-import machine  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from agreement import error, neighbour_agreement, neighbours  # noqa: E402
-from sizes import PROJECT, model_files  # noqa: E402
-from texts import Sentence, read_sentences, test_data  # noqa: E402
-from upos import UposData, probe_scores  # noqa: E402
-from vectors import Files, Vectors, layers_of, native_vectors, reference_vectors, simulated_vectors  # noqa: E402
+import machine
+import numpy as np
+import torch
+from agreement import error, neighbour_agreement, neighbours
+from simulate import ARITHMETICS
+from sizes import PROJECT, model_files
+from texts import Sentence, read_sentences, test_data
+from upos import UposData, probe_scores
+from vectors import Files, Vectors, layers_of, native_vectors, reference_vectors, simulated_vectors
 
 PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
-SIMULATED = ("float32", "bf16x3", "bf16x2", "bfloat16", "bfloat16 weights", "int8")
 
 Report = dict[str, Any]
 
 
 def main() -> None:
     options = _arguments()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     models = {name: model for name, *model in _models(options.tokens) if name in options.models}
     errors = {name: errors_of_model(name, *model) for name, model in models.items()}
     report: Report = {
@@ -73,7 +69,7 @@ def variants(files: Files) -> Iterator[Variant]:
     """Native precisions first, float32 before the others; a model is loaded when its turn comes."""
     for precision in PRECISIONS:
         yield Variant("native", precision, *native_vectors(files, precision))
-    for arithmetic in SIMULATED:
+    for arithmetic in ARITHMETICS[1:]:
         yield Variant("simulated", arithmetic, arithmetic, functools.partial(simulated_vectors, files, arithmetic))
 
 
@@ -146,7 +142,7 @@ def _distinct(sentences: list[Sentence], tokens: int) -> list[Sentence]:
 
 
 def _say(model: str, variant: Variant, figures: str) -> None:
-    print(f"{model:16s} {variant.kind:9s} {variant.precision:17s} {figures}", flush=True)
+    print(f"{model:16s} {variant.kind:9s} {variant.precision:21s} {figures}", flush=True)
 
 
 def _write(path: Path, report: dict[str, object]) -> None:
@@ -163,6 +159,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=[name for name, *_ in _models(1)], help="only these")
     parser.add_argument("--tokens", type=int, default=1_000, help="of text for the original model")
     parser.add_argument("--neighbour-tokens", type=int, default=5_000, help="most tokens among which neighbours are")
+    parser.add_argument("--threads", type=int, default=1, help="more pay on an idle machine, and for large models only")
     parser.add_argument("--no-probe", action="store_true", help="leave out the probe, which takes the longest")
     return parser.parse_args()
 

@@ -11,6 +11,8 @@ from simulate import ARITHMETICS, product, quantise_rows, round_to_bfloat16, spl
 from tolerances import FLOAT64, PRECISION
 from vectors import layers_of, simulated_vectors
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 # Where the third term is a normal number too: the floor of the format is not what is tested.
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32).filter(lambda x: x == 0 or abs(x) > 2.0**-100)
 
@@ -39,13 +41,13 @@ def test_int8_rows_are_symmetric_and_of_their_own_scale() -> None:
 @pytest.mark.parametrize("bounded", [False, True])
 def test_int8_product_by_hand(bounded: bool) -> None:
     x, weight = np.array([[0.5, -0.25]], np.float32), np.array([[2.0, 1.0], [0.0, -3.0]], np.float32)
-    q_x, x_scale = (([64, -32], 1 / 127)) if bounded else ([127, -64], 0.5 / 127)
+    q_x, x_scale = ([64, -32], 1 / 127) if bounded else ([127, -64], 0.5 / 127)
     want = [(q_x[0] * 127 + q_x[1] * 64) * x_scale * 2 / 127, q_x[1] * -127 * x_scale * 3 / 127]
     assert product(weight, "int8", bounded_input=bounded)(x)[0] == pytest.approx(want, rel=1e-6)
 
 
 def test_unknown_arithmetic_is_refused() -> None:
-    with pytest.raises(ValueError, match="arithmetic: expected one of .*int8, got 'int4'"):
+    with pytest.raises(ValueError, match="arithmetic: expected one of .*int8.*, got 'int4'"):
         product(np.zeros((1, 1), np.float32), "int4")
 
 
