@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from random_model import write_random_model
 
 import elmo_fast
@@ -66,6 +67,15 @@ def every_isa():  # type: ignore[no-untyped-def]
     before = elmo_fast.get_isa()
     yield elmo_fast.build_info()["isas_available"]
     elmo_fast.set_isa(before)
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread():  # type: ignore[no-untyped-def]
+    """One thread for torch: with more, products of small matrices crawl on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -49,3 +49,26 @@ DIFFERENT = 1e-4
 
 PEER = {"float32": 1e-5, "bfloat16": 0.1, "int8": 0.4}
 """What the benchmarks compare with, in their precision, against this package's float32 on the built-in model."""
+PRECISION = {
+    "float32": {"relu_2layer": (3e-7, NATIVE), "tiny": (7e-7, 1e-5)},
+    "bf16x3": {"relu_2layer": (2e-7, NATIVE), "tiny": (6e-7, 1e-5)},
+    "bf16x2": {"relu_2layer": (6e-6, 4e-5), "tiny": (1.2e-5, 1.6e-4)},
+    "bfloat16": {"relu_2layer": (3e-3, 1.7e-2), "tiny": (6e-3, 7e-2)},
+    "int8": {"relu_2layer": (6e-3, 4e-2), "tiny": (1.7e-2, 1.7e-1)},
+}
+"""The rms and the largest difference of all layers from the float64 reference, for each precision and model.
+
+About 1.5 times the rms and twice the largest that the simulated arithmetic shows (docs/accuracy.md).
+"""
+
+REDUCED = {"bfloat16": 3e-4, "int8": 3e-4}
+"""The least rms difference from float32 of a precision that keeps 8 bits or fewer: less would not be that precision."""
+
+SIMULATED = {"float32": 2.0, "bf16x3": 2.0, "bf16x2": 0.3, "bfloat16": 0.1, "int8": 0.3}
+"""The rms difference of native kernels from the simulated arithmetic, as a part of their own rms error.
+
+They add in another order: that is all of float32's error, and here and there lets a number round to the other side.
+"""
+
+PROBE = {"float32": 0.0, "bf16x3": 0.0005, "bf16x2": 0.0005, "bfloat16": 0.003, "int8": 0.007}
+"""How much of a linear probe's accuracy a precision may cost. With 10,000 tokens one standard error is 0.003."""

@@ -1,0 +1,131 @@
+"""Writes the tables of docs/accuracy.md from the figures that errors.py measured.
+
+    python benchmarks/accuracy_page.py [benchmarks/results/errors_CPU.json ...]
+
+Everything between the page's two markers is replaced; a section a file, by default all of benchmarks/results/errors_*.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+PAGE = PROJECT / "docs" / "accuracy.md"
+BEGIN = "<!-- tables: benchmarks/accuracy_page.py -->"
+END = "<!-- end of the tables -->"
+
+Report = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("files", type=Path, nargs="*", help="written by errors.py")
+    files = parser.parse_args().files or sorted((PROJECT / "benchmarks" / "results").glob("errors_*.json"))
+    tables = [line for file in files for line in section(json.loads(file.read_text(encoding="utf-8")))]
+    _replace(PAGE, tables)
+
+
+def section(report: Report) -> Iterator[str]:
+    """The lines of one machine."""
+    machine = report["machine"]
+    yield f"## On {machine['processor']}"
+    yield ""
+    yield f"Instruction set {machine['isa']}, torch {machine['torch']}, NumPy {machine['numpy']}."
+    yield ""
+    for name, native in report["models"].items():
+        yield from _error_table(name, report["tokens"][name], native, report["simulated"][name])
+    for name, neighbours in report["neighbours"].items():
+        yield from _neighbour_table(name, neighbours, report["models"][name])
+    if "probe" in report:
+        yield from _probe_table(report["probe"], report["models"]["tiny"])
+
+
+def _error_table(name: str, tokens: int, native: Report, simulated: Report) -> Iterator[str]:
+    layers = native["float32"]["layers"]
+    rms = ", ".join(f"{layer['output_rms']:.2f}" for layer in layers)
+    yield f"### Error of {_named(name)}"
+    yield ""
+    yield f"{tokens} tokens. The rms of the output itself is {rms} in layers 0 to {len(layers) - 1}."
+    yield ""
+    numbers = range(len(layers))
+    yield from _head("precision", "rms", "max", *(f"rms, layer {k}" for k in numbers), *(f"max, {k}" for k in numbers))
+    for label, row in _rows(native, native, simulated):
+        figures = [row["rms"], row["max"], *(layer[key] for key in ("rms", "max") for layer in row["layers"])]
+        yield _line(label, *map(_figure, figures))
+    yield ""
+
+
+def _neighbour_table(name: str, neighbours: Report, native: Report) -> Iterator[str]:
+    yield f"### Cosine neighbours in {_named(name)}"
+    yield ""
+    yield (
+        f"Among {neighbours['tokens']} tokens of distinct sentences: share of tokens whose nearest other token is "
+        "float32's, and share of the ten nearest in common with float32's."
+    )
+    yield ""
+    yield from _head("precision", "mean of the layers: nearest", "ten nearest", "top layer: nearest", "ten nearest")
+    for label, row in _rows(native, neighbours["native"], neighbours["simulated"]):
+        figures = (row[of][key] for of in ("average", "top") for key in ("nearest", "top"))
+        yield _line(label, *(f"{figure:.2%}" for figure in figures))
+    yield ""
+
+
+def _probe_table(scores: Report, native: Report) -> Iterator[str]:
+    yield "### UPOS accuracy of a linear probe on the built-in model's vectors"
+    yield ""
+    yield from _head("precision", "probe trained on float32's vectors", "probe trained on the same precision's")
+    for label, row in _rows(native, scores["native"], scores["simulated"]):
+        yield _line(label, *(f"{row[key]:.2%}" for key in ("trained_on_float32", "trained_on_itself")))
+    yield ""
+
+
+def _rows(runs: Report, native: Report, simulated: Report) -> Iterator[tuple[str, Report]]:
+    """Labels and figures, a precision's simulations behind it; those alone where the processor runs another one."""
+    for precision, row in runs.items():
+        label = f"`{precision}`"
+        if row["in_use"] == precision:
+            yield label, native[precision]
+        else:
+            label += f" (runs as `{row['in_use']}` here)"
+        for arithmetic, figures in simulated.items():
+            if arithmetic.split()[0] == precision:
+                yield f"{label}, simulated{arithmetic.removeprefix(precision)}", figures
+
+
+def _named(model: str) -> str:
+    names = {"tiny": "the built-in model `tiny`", "original": "a random model of the original's size"}
+    return names.get(model, f"the golden model `{model}`")
+
+
+def _head(*titles: str) -> Iterable[str]:
+    return _line(*titles), "|---" * len(titles) + "|"
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _figure(x: float) -> str:
+    return f"{x:.2g}" if x == 0 or x >= 0.01 else f"{x:.1e}".replace("e-0", "e-")
+
+
+def _replace(page: Path, lines: list[str]) -> None:
+    text = page.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise SystemExit(f"{page}: expected the lines {BEGIN!r} and {END!r} once each")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    with tempfile.TemporaryDirectory(dir=page.parent) as folder:
+        part = Path(folder) / page.name
+        part.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+        os.replace(part, page)
+
+
+if __name__ == "__main__":
+    main()
