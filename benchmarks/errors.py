@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
 import torch
 from agreement import error, neighbour_agreement, neighbours
 from simulate import ARITHMETICS
-from sizes import PROJECT, model_files
-from texts import Sentence, read_sentences, test_data
 from upos import UposData, probe_scores
 from vectors import Files, Vectors, layers_of, native_vectors, reference_vectors, simulated_vectors
+
+from elmo_fast.bench import machine
+from elmo_fast.bench.sizes import model_files
+from elmo_fast.bench.texts import Sentence, read_sentences, test_data
 
 PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
 
@@ -120,7 +121,7 @@ def probe_of_model(name: str, files: Files, data: UposData) -> Report:
 
 def _models(tokens: int) -> Iterator[tuple[str, Files, list[Sentence]]]:
     """Yields name, files and sentences of the golden models that are there, "tiny" and "original"."""
-    own, others = PROJECT / "tests" / "data" / "golden", test_data() / "golden"
+    own, others = Path(__file__).resolve().parents[1] / "tests" / "data" / "golden", test_data() / "golden"
     folders = {folder.name: folder for root in (others, own) for folder in root.glob("*") if folder.is_dir()}
     for name, folder in sorted(folders.items()):
         batches = json.loads((folder / "sentences.json").read_text(encoding="utf-8"))

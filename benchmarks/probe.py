@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from texts import Sentence
+
+from elmo_fast.bench.texts import Sentence
 
 TRAINING_SENTENCES = 8_000
 SEEDS = (0, 1)  # each draws its own training sentences; a score is the mean of the two

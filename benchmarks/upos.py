@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import probe
 import torch
-from texts import Sentence
+
+from elmo_fast.bench.texts import Sentence
 
 Encode = Callable[[list[Sentence]], list[np.ndarray]]
 Part = tuple[list[Sentence], list[list[str]]]

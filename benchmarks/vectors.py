@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from simulate import SimulatedBiLm
-from texts import Sentence
 
 import elmo_fast
+from elmo_fast.bench.texts import Sentence
 from elmo_fast.weights import read_options, read_weights
 
 Files = tuple[str, str]
