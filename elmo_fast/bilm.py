@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elmo_fast import engine, models, reference
+from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
 from elmo_fast.encoder import ElmoCharacterEncoder
 from elmo_fast.lstm import ElmoLstm
+from elmo_fast.parameters import parameter_of
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import StateSlot, check_mode
 from elmo_fast.weights import read_options, read_weights
@@ -167,8 +168,9 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return _collect(tokens, mask, lstm(tokens, mask))
 
     def _run(self, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot) -> dict[str, Tensor | list[Tensor]]:
-        if self._runs_native(word_inputs is not None):
-            return self._run_native(inputs, word_inputs, slot)
+        parts = self._native_parts(word_inputs is not None)
+        if parts is not None:
+            return self._run_native(*parts, inputs, word_inputs, slot)
         tokens, mask = self._embed(inputs, word_inputs)
         return _collect(tokens, mask, self._elmo_lstm.run(tokens, mask.sum(dim=1), slot))
 
@@ -182,26 +184,40 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return reference.add_markers(embedded, word_inputs > 0, *markers)
 
     def _run_native(
-        self, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot
+        self,
+        encoder: native._cpu.TokenEncoder | None,
+        lstm: native._cpu.BiLstm,
+        inputs: Tensor,
+        word_inputs: Tensor | None,
+        slot: StateSlot,
     ) -> dict[str, Tensor | list[Tensor]]:
-        if word_inputs is not None:
+        if encoder is None:
             table, index, mask = self._look_up(word_inputs)
         else:
-            encoder = self._token_embedder
-            char_ids = engine.char_ids_array(inputs, encoder._max_characters, len(encoder._char_embedding_weights))
-            table, index, mask = engine.encode_batch(encoder.packed(), char_ids)
+            n_ids = len(parameter_of(self._token_embedder, "_char_embedding_weights"))
+            char_ids = engine.char_ids_array(inputs, encoder.max_characters, n_ids)
+            table, index, mask = engine.encode_batch(encoder, char_ids)
         activations = engine.empty_tensor(self.num_layers, *mask.shape, self.get_output_dim())
         with self._elmo_lstm.native_state(slot, len(mask)) as state:
-            engine.run_bilm(self._elmo_lstm.packed(), table, index, mask, state, activations.numpy())
+            engine.run_bilm(lstm, table, index, mask, state, activations.numpy())
         return {"activations": list(activations.unbind(0)), "mask": torch.from_numpy(mask)}
 
-    def _runs_native(self, from_words: bool) -> bool:
-        """Whether the whole pass can run natively, token encoder and LSTM as one."""
-        if not self._elmo_lstm.runs_native():
-            return False
+    def _native_parts(self, from_words: bool) -> tuple[native._cpu.TokenEncoder | None, native._cpu.BiLstm] | None:
+        """Token encoder (None for cached words) and LSTM, packed, if the whole pass can run natively as one."""
+        encoder = None
         if from_words:
-            return engine.runs_native([self._word_embedding.weight])
-        return _is_plain(self._token_embedder, ElmoCharacterEncoder) and self._token_embedder.runs_native()
+            if not engine.runs_native([self._word_embedding.weight]):
+                return None
+        else:
+            module = self._token_embedder
+            encoder = module.packed_if_native() if _is_plain(module, ElmoCharacterEncoder) else None
+            if encoder is None:
+                return None
+        lstm = self._elmo_lstm.packed_if_native()
+        return None if lstm is None else (encoder, lstm)
+
+    def _runs_native(self, from_words: bool) -> bool:
+        return self._native_parts(from_words) is not None
 
     def _knows(self, word_inputs: Tensor | None) -> bool:
         """Whether the cached words cover these indices."""

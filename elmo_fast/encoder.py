@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import marker_char_ids
 from elmo_fast.packed import PackedCache
-from elmo_fast.parameters import adopt, uninitialised
+from elmo_fast.parameters import adopt, child_of, parameter_of, uninitialised
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.weights import EncoderWeights, Options, read_encoder_weights, read_options
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached, check_word_cache_size
@@ -117,8 +117,9 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def encode_rows(self, char_ids: Tensor) -> Tensor:
         """Encodes checked int64 ids, (n, max_characters) -> (n, projection_dim)."""
-        if self.runs_native():
-            table, index = engine.encode_rows(self.packed(), char_ids.contiguous().numpy())
+        packed = self.packed_if_native()
+        if packed is not None:
+            table, index = engine.encode_rows(packed, char_ids.contiguous().numpy())
             return torch.from_numpy(table[index])
         embedding, convolutions, highways, projection = self._structure(self._tensors())
         return reference.encode_tokens(char_ids, embedding, convolutions, self._activation, highways, projection)
@@ -127,18 +128,25 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         """Whether the native kernels can run now."""
         return engine.runs_native(self._tensors())
 
+    def packed_if_native(self) -> native._cpu.TokenEncoder | None:
+        """Returns what `packed` does, or None where the native kernels cannot run now."""
+        return self._packed.get_if_native(self._tensors(), self._pack, self.precision_in_use)
+
     def packed(self) -> native._cpu.TokenEncoder:
         """Returns the native copy of the parameters as they are now."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
     def _linears(self) -> tuple[list[nn.Module], list[nn.Module], nn.Module | None]:
-        convolutions = [getattr(self, f"char_conv_{i}") for i in range(len(self._convolutions))]
-        return convolutions, list(self._highways._layers), self._projection
+        convolutions = [child_of(self, f"char_conv_{i}") for i in range(len(self._convolutions))]
+        return convolutions, list(self._highways._layers), child_of(self, "_projection")
 
     def _tensors(self) -> list[Tensor]:
         convolutions, highways, projection = self._linears()
         modules = [*convolutions, *highways, *([] if projection is None else [projection])]
-        return [self._char_embedding_weights, *(t for module in modules for t in (module.weight, module.bias))]
+        tensors = [parameter_of(self, "_char_embedding_weights")]
+        for module in modules:
+            tensors += parameter_of(module, "weight"), parameter_of(module, "bias")
+        return tensors
 
     def _structure(self, tensors: Sequence) -> tuple:  # type: ignore[type-arg]  # of tensors or of arrays
         """Takes the flat list of `_tensors` apart again: embedding, convolutions, highways, projection."""

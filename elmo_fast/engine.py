@@ -45,6 +45,7 @@ __all__ = [
     "get_isa",
     "get_num_threads",
     "is_native_kind",
+    "needs_gradient",
     "run_bilm",
     "run_lstm",
     "runs_native",
@@ -67,7 +68,12 @@ def runs_native(tensors: Iterable[Tensor]) -> bool:
         if all(tensor.device.type == "cpu" for tensor in tensors):
             _warn_dtype(next(tensor.dtype for tensor in tensors if tensor.dtype != torch.float32))
         return False
-    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+    return not needs_gradient(tensors)
+
+
+def needs_gradient(tensors: Iterable[Tensor]) -> bool:
+    """Whether autograd would record an operation on these tensors."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def is_native_kind(tensor: Tensor) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from elmo_fast import engine, models, native, reference
 from elmo_fast.lstm_cell import LstmCellWithProjection
 from elmo_fast.packed import PackedCache
+from elmo_fast.parameters import child_of
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import State, StatefulModule, StateSlot
 from elmo_fast.weights import LstmWeights, read_lstm_weights
@@ -130,20 +131,26 @@ class ElmoLstm(NativePrecision, StatefulModule):
 
     def run(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
         """Runs all layers from a lent state; arguments and result as `forward`."""
-        if not self.runs_native(inputs):
+        packed = self.packed_if_native() if engine.runs_native([inputs]) else None
+        if packed is None:
             return self._run_reference(inputs, lengths, slot)
         batch_size, num_timesteps, _ = inputs.shape
         out = engine.empty_tensor(self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
         index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
         table = inputs.detach().reshape(-1, self.input_size).contiguous().numpy()
         with self.native_state(slot, batch_size) as state:
-            engine.run_lstm(self.packed(), table, index, lengths.numpy(), state, out.numpy())
+            engine.run_lstm(packed, table, index, lengths.numpy(), state, out.numpy())
         return out
 
     def runs_native(self, *inputs: Tensor) -> bool:
         """Whether the native kernels can run these inputs now."""
-        has_dropout = self.training and self.recurrent_dropout_probability > 0
-        return not has_dropout and engine.runs_native([*inputs, *self._tensors()])
+        return not self._has_dropout() and engine.runs_native([*inputs, *self._tensors()])
+
+    def packed_if_native(self) -> native._cpu.BiLstm | None:
+        """Returns what `packed` does, or None where the native kernels cannot run now."""
+        if self._has_dropout():
+            return None
+        return self._packed.get_if_native(self._tensors(), self._pack, self.precision_in_use)
 
     def packed(self) -> native._cpu.BiLstm:
         """Returns the native copy of the parameters as they are now."""
@@ -160,7 +167,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
             initial = tuple(part.to(inputs) for part in initial)
         cells = self._cells()
         masks = None
-        if self.training and self.recurrent_dropout_probability > 0:
+        if self._has_dropout():
             masks = [tuple(cell.dropout_mask(inputs, len(inputs)) for cell in pair) for pair in cells]
         output, final = reference.bilstm(
             inputs,
@@ -175,10 +182,13 @@ class ElmoLstm(NativePrecision, StatefulModule):
         slot.final = tuple(part.detach() for part in final)
         return output
 
+    def _has_dropout(self) -> bool:
+        return self.training and self.recurrent_dropout_probability > 0
+
     def _cells(self) -> list[tuple[LstmCellWithProjection, LstmCellWithProjection]]:
         # By name, not from the two lists: a module that replaced one is then the one that runs.
         layers = range(self.num_layers)
-        return [(getattr(self, f"forward_layer_{k}"), getattr(self, f"backward_layer_{k}")) for k in layers]
+        return [(child_of(self, f"forward_layer_{k}"), child_of(self, f"backward_layer_{k}")) for k in layers]
 
     def _tensors(self) -> list[Tensor]:
         return [tensor for pair in self._cells() for cell in pair for tensor in cell.parameter_tuple()]
@@ -207,7 +217,7 @@ class NativeState:
         if self._slot.initial is not None:
             # A copy: the call must not write into a state that somebody else may hold.
             parts = zip(self._shapes, self._slot.initial, strict=True)
-            self._tensors = tuple(engine.empty_tensor(*shape).copy_(part) for shape, part in parts)
+            self._tensors = tuple([engine.empty_tensor(*shape).copy_(part) for shape, part in parts])
         elif self._slot.keep:
             self._tensors = tuple(engine.empty_tensor(*shape).zero_() for shape in self._shapes)
         return None if self._tensors is None else tuple(tensor.numpy() for tensor in self._tensors)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from elmo_fast import reference
-from elmo_fast.parameters import adopt, uninitialised
+from elmo_fast.parameters import adopt, child_of, parameter_of, uninitialised
 from elmo_fast.state import State
 from elmo_fast.weights import LstmWeights
 
@@ -69,11 +69,12 @@ class LstmCellWithProjection(nn.Module):
 
     def parameter_tuple(self) -> reference.LstmTensors:
         """Returns the tensors that `elmo_fast.reference.lstm` takes as its weights."""
+        state_linearity = child_of(self, "state_linearity")
         return (
-            self.input_linearity.weight,
-            self.state_linearity.weight,
-            self.state_linearity.bias,
-            self.state_projection.weight,
+            parameter_of(child_of(self, "input_linearity"), "weight"),
+            parameter_of(state_linearity, "weight"),
+            parameter_of(state_linearity, "bias"),
+            parameter_of(child_of(self, "state_projection"), "weight"),
         )
 
     def assign(self, weights: LstmWeights) -> None:

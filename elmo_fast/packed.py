@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from elmo_fast import engine
 from elmo_fast.state import SharedLock
 
 _SAMPLES = 16
 
 
-class _Seen:
+class _Seen(NamedTuple):
     """What one parameter looked like when it was packed."""
 
-    __slots__ = ("pointer", "sample", "values", "version")
+    pointer: int
+    version: int
+    # A view, not a copy: it follows writes, and while it lives no other tensor can come to lie at this address.
+    sample: np.ndarray
+    values: bytes
 
-    def __init__(self, parameter: Tensor) -> None:
-        self.pointer = parameter.data_ptr()
-        self.version = _version(parameter)
-        # A view, not a copy: it follows writes, and while it lives no other tensor can come to lie at this address.
-        self.sample = _sample(parameter.detach().numpy())
-        self.values = self.sample.tobytes()
 
-    def still(self, parameter: Tensor) -> bool:
-        # Writes through `.data` (old optimizers, moving averages, AllenNLP itself) leave the version as it is; the
-        # sample finds those that touch a tensor as a whole, and costs a third of a microsecond.
-        return (
-            parameter.data_ptr() == self.pointer
-            and _version(parameter) == self.version
-            and self.sample.tobytes() == self.values
-        )
+def _see(parameter: Tensor) -> _Seen:
+    sample = _sample(parameter.detach().numpy())
+    return _Seen(parameter.data_ptr(), _version(parameter), sample, sample.tobytes())
 
 
 def _version(parameter: Tensor) -> int:
@@ -56,11 +50,16 @@ class _Entry:
         self.packed = packed
 
     def still(self, parameters: Sequence[Tensor], form: Hashable) -> bool:
-        return (
-            self.form == form
-            and len(self.seen) == len(parameters)
-            and all(s.still(p) for s, p in zip(self.seen, parameters, strict=True))
-        )
+        if self.form != form or len(self.seen) != len(parameters):
+            return False
+        for parameter, (pointer, version, sample, values) in zip(parameters, self.seen, strict=True):
+            if parameter.data_ptr() != pointer or _version(parameter) != version:
+                return False
+            # Writes through `.data` (old optimizers, moving averages, AllenNLP itself) leave the version as it is; the
+            # sample finds those that touch a tensor as a whole, and costs a third of a microsecond.
+            if sample.tobytes() != values:
+                return False
+        return True
 
 
 class PackedCache:
@@ -91,11 +90,20 @@ class PackedCache:
                 entry = self._entry
                 if entry is None or not entry.still(parameters, form):
                     self._entry = None  # free the old copy before making the new one
-                    seen = [_Seen(parameter) for parameter in parameters]
+                    seen = [_see(parameter) for parameter in parameters]
                     arrays = [np.ascontiguousarray(parameter.detach().numpy()) for parameter in parameters]
                     entry = _Entry(seen, form, build(arrays))
                     self._entry = entry
         return entry.packed
+
+    def get_if_native(
+        self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None
+    ) -> Any:
+        """As `get`, or None where the native kernels cannot run with these parameters: `engine.runs_native`."""
+        entry = self._entry
+        if entry is not None and entry.still(parameters, form):  # then it was packed of the right kind of tensors
+            return None if engine.needs_gradient(parameters) else entry.packed
+        return self.get(parameters, build, form) if engine.runs_native(parameters) else None
 
     def peek(self) -> Any:
         """Returns what the last `get` returned, or None."""

@@ -25,3 +25,15 @@ def uninitialised(kind: type[M], *args: Any, **kwargs: Any) -> M:
 def adopt(parameter: nn.Parameter, array: np.ndarray) -> None:
     """Makes an array a parameter's values, without a copy unless the parameter is of another dtype."""
     parameter.data = torch.from_numpy(array).to(parameter.dtype)
+
+
+def parameter_of(module: nn.Module, name: str) -> Tensor:
+    """`getattr(module, name)` for a parameter, several times faster: a model has dozens, looked up at every call."""
+    found = module._parameters.get(name)
+    return getattr(module, name) if found is None else found
+
+
+def child_of(module: nn.Module, name: str) -> nn.Module:
+    """`getattr(module, name)` for a submodule, several times faster."""
+    found = module._modules.get(name)
+    return getattr(module, name) if found is None else found

@@ -162,7 +162,9 @@ def _first_rows(state: State | None, batch_size: int) -> State | None:
     if state is None:
         return None
     missing = batch_size - state[0].shape[1]
-    if missing <= 0:
+    if missing == 0:
+        return state
+    if missing < 0:
         return tuple(part[:, :batch_size] for part in state)
     return tuple(nn.functional.pad(part, (0, 0, 0, missing)) for part in state)
 
