@@ -13,4 +13,4 @@ import sys
 from elmo_fast.bench import cli
 
 if __name__ == "__main__":
-    sys.exit(cli.main(model="original", threads=2, suite=["table"]))
+    sys.exit(cli.main(model="original", threads=2, suite=["table"], budget=60))

@@ -142,6 +142,7 @@ def original_report(measured: dict[str, Any]) -> dict[str, Any]:
     """The report as if of the original model, 2 threads, with AllenNLP 3 times slower in the first workload."""
     content = copy.deepcopy(measured)
     content["model"]["name"], content["threads"] = "original", 2
+    content["disturbance"] = {"other_cores": 0.1, "stolen_cores": 0.05}
     content["machine"]["isa"] = content["machine"]["isas_available"][-1]
     content["implementations"]["allennlp"] = {"precision": "float32", "precision_in_use": "float32"}
     for result, workload in zip(content["results"], tables._FLOOR_WORKLOADS, strict=False):
@@ -163,6 +164,11 @@ def test_floors(measured: tuple[dict[str, Any], Path]) -> None:
     content["threads"] = 1
     assert floors().count("not claimed: 2 threads only") == 3
     content["threads"] = 2
+    content["disturbance"]["stolen_cores"] = 1.25
+    assert floors().count("not claimed: other work took 1.4 of") == 3
+    content["disturbance"]["stolen_cores"] = None
+    assert floors().count("not claimed: what else ran meanwhile is unknown") == 3
+    content["disturbance"]["stolen_cores"] = 0.0
     content["implementations"]["elmo_fast float32"]["precision"] = "bf16x3"
     assert "3.0x (floor 1.5 not claimed: runs as float32)" in floors()
     content["implementations"]["elmo_fast float32"] = {"precision": "int8", "precision_in_use": "int8"}

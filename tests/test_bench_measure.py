@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from elmo_fast import _cpu
@@ -185,3 +187,15 @@ def test_machine() -> None:
     rates = machine.rates({f"fma_{described['isa']}": 1e9}, 1, weights, ["float32", "int8"])
     assert rates.arithmetic["float32"] == 1e9
     assert rates.read_model.keys() == rates.read_recurrent.keys() == {"float32", "int8"}
+
+
+@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="needs Linux's /proc/stat")
+def test_work_of_other_processes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([(100.0, 50.0, 10.0, 1.0), (110.0, 75.0, 20.0, 2.0)])
+    monkeypatch.setattr(machine.Disturbance, "_now", staticmethod(lambda: next(moments)))
+    assert machine.Disturbance().so_far() == {"other_cores": 1.5, "stolen_cores": 0.1}
+    monkeypatch.undo()
+    wall, busy, own, stolen = machine.Disturbance._now()
+    assert busy > own > 0 and wall > 0 and stolen >= 0
+    monkeypatch.setattr(machine.Disturbance, "_now", staticmethod(lambda: None))
+    assert machine.Disturbance().so_far() == {"other_cores": None, "stolen_cores": None}

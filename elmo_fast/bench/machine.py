@@ -55,6 +55,36 @@ def _cache_size(level: int) -> int | None:
     return None
 
 
+class Disturbance:
+    """What else ran on the machine between two moments, by the kernel's own accounts (Linux)."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def so_far(self) -> dict[str, float | None]:
+        """Returns "other_cores", the cores that other processes kept busy on average since the object was made, and
+        "stolen_cores", those that the hypervisor gave to other machines; None where unknown."""
+        start, now = self._start, self._now()
+        if start is None or now is None:
+            return {"other_cores": None, "stolen_cores": None}
+        wall, busy, own, stolen = (b - a for a, b in zip(start, now, strict=True))
+        wall = max(wall, 1e-3)
+        return {"other_cores": round(max(0.0, busy - own) / wall, 2), "stolen_cores": round(stolen / wall, 2)}
+
+    @staticmethod
+    def _now() -> tuple[float, float, float, float] | None:
+        """Seconds: wall clock, all processes, this one, stolen."""
+        try:
+            fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+            user, nice, system, _idle, _waiting, irq, softirq, stolen = fields
+        except (OSError, ValueError, IndexError):
+            return None
+        tick = os.sysconf("SC_CLK_TCK")
+        own = os.times()
+        busy = (user + nice + system + irq + softirq) / tick
+        return time.perf_counter(), busy, own.user + own.system, stolen / tick
+
+
 def probe(thread_counts: Iterable[int]) -> dict[str, Any]:
     """Measures the machine's limits; takes about a second.
 

@@ -24,6 +24,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "warm_ups": int,
     "budget": (int, float),  # seconds for each implementation and workload
     "machine": dict,  # see machine.describe
+    "disturbance": dict,  # see machine.Disturbance
     "probe": dict,  # see machine.probe
     "implementations": dict,  # by name: precision, precision_in_use
     "left_out": dict,  # by name: why

@@ -36,7 +36,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         taking_part, left_out = implementations.load_all(files, *names, options.keep_word_cache)
         in_use = [one.precision_in_use for one in taking_part]
         rates = machine.rates(probed["threads"][str(threads)], threads, weights, in_use)
+        disturbance = machine.Disturbance()
         results = list(suites.run(cells, taking_part, weights, rates, options.budget, options.warm_ups))
+        disturbed = disturbance.so_far()
         described = machine.describe()
     finally:
         torch.set_num_threads(threads_before)
@@ -60,6 +62,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "warm_ups": options.warm_ups,
         "budget": options.budget,
         "machine": described,
+        "disturbance": disturbed,
         "probe": probed,
         "implementations": {
             one.name: {"precision": one.precision, "precision_in_use": one.precision_in_use} for one in taking_part

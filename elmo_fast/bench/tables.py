@@ -19,6 +19,8 @@ FLOORS = {
 the suite "table"; below float32 on a processor with AMX."""
 
 _PEER_OF_FLOORS = "allennlp"
+# Ratios change when others run too: a peer that meets its threads at every operation suffers most.
+_LARGEST_DISTURBANCE = 0.2  # cores
 
 
 def render(report: dict[str, Any]) -> str:
@@ -45,8 +47,19 @@ def _heading(report: dict[str, Any]) -> str:
         f"Model {model['name']} ({model['parameters'] / 1e6:.1f}M parameters), {threads}, instruction set "
         f"{machine['isa']}, {machine['processor']} ({machine['cores']} cores), torch {machine['torch']}, elmo_fast "
         f"{machine['version']}; text: {text['name']}; word cache {report['word_cache']}. Medians, and half the "
-        "distance between the quartiles behind ±; percentages are of the machine's limit, and what sets it."
+        "distance between the quartiles behind ±; percentages are of the machine's limit, and what sets it. "
+        f"{_disturbance(report) or 'Nothing else ran meanwhile'}."
     )
+
+
+def _disturbance(report: dict[str, Any]) -> str | None:
+    """What else kept the machine busy, if it matters or is unknown."""
+    other, stolen = (report["disturbance"].get(name) for name in ("other_cores", "stolen_cores"))
+    if other is None or stolen is None:
+        return "What else ran meanwhile is unknown"
+    if other + stolen <= _LARGEST_DISTURBANCE:
+        return None
+    return f"Other work took {other + stolen:.1f} of {report['machine']['cores']} cores meanwhile"
 
 
 def _probe_table(report: dict[str, Any]) -> str:
@@ -110,6 +123,8 @@ def _not_claimed(report: dict[str, Any], name: str) -> str | None:
         return "2 threads only"
     if machine["isa"] != machine["isas_available"][-1]:
         return f"instruction set {machine['isa']} forced"
+    if (disturbance := _disturbance(report)) is not None:
+        return disturbance[0].lower() + disturbance[1:]
     if precision["precision_in_use"] != precision["precision"]:
         return f"runs as {precision['precision_in_use']}"
     return None if precision["precision"] == "float32" or machine["isa"] == "amx" else "no AMX"
