@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from elmo_fast.bench import machine, sizes
 from process_memory import memory, write_json
+
+from elmo_fast.bench import machine, sizes
 
 PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
 MEGABYTE = 1e6

@@ -31,6 +31,7 @@ Call = Callable[[random.Random], object]
 def main() -> None:
     options = _arguments()
     import torch
+
     from elmo_fast.bench import machine, sizes
 
     torch.set_num_threads(options.threads)

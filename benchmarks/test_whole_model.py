@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 import elmo_fast
+from elmo_fast import native
 from elmo_fast.bench import implementations, peers, suites, texts
 
 CELLS = list(suites.cells("table", texts.read_sentences()[1], repeats=3))
@@ -16,7 +17,7 @@ CELLS = list(suites.cells("table", texts.read_sentences()[1], repeats=3))
 @pytest.mark.parametrize("name", [*implementations.PRECISIONS, *peers.PRECISIONS])
 def test_forward(benchmark, model_files: tuple[str, str], name: str, cell: suites.Cell) -> None:
     own = name in implementations.PRECISIONS
-    if own and (in_use := implementations.precision_in_use(name)) != name:
+    if own and (in_use := native.precision_in_use(name)) != name:
         pytest.skip(f"{name} runs as {in_use} on this processor")
     try:
         (implementation,), _ = implementations.load_all(model_files, [name] * own, [name] * (not own))

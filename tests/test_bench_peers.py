@@ -13,7 +13,7 @@ from sample_sentences import ORDINARY
 from tolerances import DIFFERENT, PEER
 
 import elmo_fast
-from elmo_fast import engine
+from elmo_fast import engine, native
 from elmo_fast.bench import implementations, peers, sizes
 
 
@@ -22,7 +22,7 @@ def test_what_cannot_run_is_left_out_visibly(
 ) -> None:
     monkeypatch.setitem(sys.modules, "allennlp", None)
     monkeypatch.delitem(sys.modules, "allennlp.modules.elmo", raising=False)
-    monkeypatch.setattr(implementations, "precision_in_use", lambda precision: "float32")
+    monkeypatch.setattr(native, "precision_in_use", lambda precision: "float32")
     found, left_out = implementations.load_all(tiny_model, ["float32", "bf16x3"], ["reference", "allennlp-bf16"])
     assert [one.name for one in found] == ["elmo_fast float32", "reference"]
     assert left_out["elmo_fast bf16x3"] == "runs as float32 on this processor, which is measured"
@@ -36,7 +36,7 @@ def test_what_cannot_run_is_left_out_visibly(
 
 def test_the_word_cache_is_emptied_unless_kept(tiny_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     cleared: list[int] = []
-    monkeypatch.setattr(elmo_fast.Elmo, "clear_cache", lambda self: cleared.append(1), raising=False)
+    monkeypatch.setattr(elmo_fast.Elmo, "clear_cache", lambda self: cleared.append(1))
     for keep, times in ((False, 1), (True, 0)):
         ((one,), _) = implementations.load_all(tiny_model, ["float32"], [], keep)
         cleared.clear()

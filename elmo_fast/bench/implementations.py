@@ -13,7 +13,7 @@ from elmo_fast import native
 from elmo_fast.bench import peers
 from elmo_fast.elmo import Elmo
 
-PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
+PRECISIONS = native.PRECISIONS
 PREFIX = "elmo_fast "
 
 
@@ -56,7 +56,7 @@ def load_all(
     left_out: dict[str, str] = {}
     found = []
     for precision in precisions:
-        in_use = precision_in_use(precision)
+        in_use = native.precision_in_use(precision)
         if in_use != precision and in_use in precisions:
             left_out[PREFIX + precision] = f"runs as {in_use} on this processor, which is measured"
         else:
@@ -81,20 +81,12 @@ def _check(argument: str, names: Sequence[str], known: Sequence[str]) -> None:
             raise ValueError(f"{argument}: expected some of {', '.join(known)}, got {name!r}")
 
 
-def precision_in_use(precision: str) -> str:
-    """The arithmetic that this processor runs, with the instruction set in use, where `precision` is asked for."""
-    return native._cpu.precision_in_use(precision)
-
-
 def _own(files: tuple[str, str], precision: str, keep_words: bool) -> Implementation:
-    # float32 is the default, which keeps this in step with versions that know nothing else.
-    options = {} if precision == "float32" else {"precision": precision}
-    module = Elmo(*files, 1, dropout=0.0, **options).eval()
+    module = Elmo(*files, 1, dropout=0.0, precision=precision).eval()
 
     def forward(char_ids: Tensor) -> Tensor:
         with torch.inference_mode():
             return module(char_ids)["elmo_representations"][0]
 
-    clear = getattr(module, "clear_cache", None)
-    prepare = clear if clear is not None and not keep_words else lambda: None
-    return Implementation(PREFIX + precision, forward, precision, precision_in_use(precision), prepare)
+    prepare = (lambda: None) if keep_words else module.clear_cache
+    return Implementation(PREFIX + precision, forward, precision, module.precision_in_use, prepare)
