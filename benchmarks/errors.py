@@ -28,8 +28,7 @@ from vectors import Files, Vectors, layers_of, native_vectors, reference_vectors
 from elmo_fast.bench import machine
 from elmo_fast.bench.sizes import model_files
 from elmo_fast.bench.texts import Sentence, read_sentences, test_data
-
-PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
+from elmo_fast.precision import PRECISIONS
 
 Report = dict[str, Any]
 

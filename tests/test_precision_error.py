@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from precision_cases import CASES, PRECISIONS, error_of, expected_layers, files_of, sentences_of
+from precision_cases import CASES, error_of, expected_layers, files_of, native, sentences_of
 from sample_sentences import ORDINARY
 from simulate import ARITHMETICS
 from tolerances import FLOAT32, PRECISION, REDUCED, SIMULATED
@@ -15,6 +15,7 @@ from vectors import layers_of, simulated_vectors
 
 import elmo_fast
 from elmo_fast import Elmo, ElmoBiLm, batch_to_ids
+from elmo_fast.precision import PRECISIONS
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -27,14 +28,6 @@ def precision(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=sorted(REDUCED))
 def reduced(request: pytest.FixtureRequest) -> str:
     return native(request.param)
-
-
-def native(precision: str) -> str:
-    """Skips the test where the processor runs another precision instead."""
-    in_use = elmo_fast.load("tiny", precision=precision).precision_in_use
-    if in_use != precision:
-        pytest.skip(f"this processor runs {precision} as {in_use}; its arithmetic is tested in test_simulate.py")
-    return precision
 
 
 def all_layers(precision: str, case: str, **options: object) -> np.ndarray:
