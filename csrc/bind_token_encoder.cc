@@ -1,8 +1,10 @@
 // Python class TokenEncoder: a CachedTokenEncoder.
+#include <algorithm>
 #include <memory>
 
 #include "bind.h"
 #include "cached_encoder.h"
+#include "marked_batch.h"
 
 namespace elmo_fast {
 namespace {
@@ -55,23 +57,50 @@ std::unique_ptr<CachedTokenEncoder> make_token_encoder(const py::object& char_em
   return std::make_unique<CachedTokenEncoder>(p, parse_precision(precision), word_cache_size);
 }
 
-py::tuple encode(const CachedTokenEncoder& cached, const py::object& char_ids, int num_threads) {
-  const TokenEncoder& encoder = cached.encoder();
-  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, encoder.max_characters()});
-  const int64_t n = size_of(char_ids, "char_ids", 0);
-  checked_threads(num_threads);
-  DistinctTokens tokens;
+// The distinct ones of n checked tokens, encoded; `tokens` tells which is whose.
+Floats encode_distinct(const CachedTokenEncoder& cached, const int64_t* ids, int64_t n, int num_threads,
+                       DistinctTokens* tokens) {
   {
     py::gil_scoped_release release;
-    tokens = encoder.find_distinct(ids, n);
+    *tokens = cached.encoder().find_distinct(ids, n);
   }
-  Floats table({tokens.size(), encoder.output_dim()});
+  Floats table({tokens->size(), cached.encoder().output_dim()});
   float* out = table.mutable_data();
+  py::gil_scoped_release release;
+  cached.encode(tokens, out, num_threads);
+  return table;
+}
+
+py::tuple encode(const CachedTokenEncoder& cached, const py::object& char_ids, int num_threads) {
+  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, cached.encoder().max_characters()});
+  const int64_t n = size_of(char_ids, "char_ids", 0);
+  DistinctTokens tokens;
+  const Floats table = encode_distinct(cached, ids, n, checked_threads(num_threads), &tokens);
+  return py::make_tuple(table, py::array_t<int32_t>(n, tokens.index.data()));
+}
+
+py::tuple encode_batch(const CachedTokenEncoder& cached, const py::object& char_ids, const py::object& bos,
+                       const py::object& eos, int num_threads) {
+  const int64_t width = cached.encoder().max_characters();
+  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, -1, width});
+  const int64_t *first = data_of<int64_t>(bos, "bos", {width}), *last = data_of<int64_t>(eos, "eos", {width});
+  const int64_t rows = size_of(char_ids, "char_ids", 0), steps = size_of(char_ids, "char_ids", 1);
+  checked_threads(num_threads);
+  py::array_t<bool> mask({rows, steps + 2});
+  py::array_t<int32_t> index({rows, steps + 2});
+  bool* present = mask.mutable_data();
+  MarkedBatch batch;
   {
     py::gil_scoped_release release;
-    cached.encode(&tokens, out, num_threads);
+    batch = add_markers(ids, rows, steps, width, cached.encoder().shape().n_char_ids, first, last, present);
   }
-  return py::make_tuple(table, py::array_t<int32_t>(n, tokens.index.data()));
+  const auto n = static_cast<int64_t>(batch.positions.size());
+  DistinctTokens tokens;
+  const Floats table = encode_distinct(cached, batch.char_ids.data(), n, num_threads, &tokens);
+  int32_t* out = index.mutable_data();
+  std::fill(out, out + index.size(), 0);
+  for (size_t i = 0; i < batch.positions.size(); ++i) out[batch.positions[i]] = tokens.index[i];
+  return py::make_tuple(table, index, mask);
 }
 
 // The constructor's arguments, for pickling.
@@ -120,6 +149,10 @@ void bind_token_encoder(py::module_& m) {
       .def("encode", &encode, py::arg("char_ids"), py::arg("num_threads"),
            "char_ids (n, max_characters) int64 -> table (n_distinct, output_dim) float32, index (n,) int32:\n"
            "token i is table[index[i]]. The order of the table's rows is not fixed.")
+      .def("encode_batch", &encode_batch, py::arg("char_ids"), py::arg("bos"), py::arg("eos"), py::arg("num_threads"),
+           "char_ids (B, T, max_characters) int64, 0 where there is no token; bos and eos (max_characters,) int64 ->\n"
+           "table as of encode, index (B, T + 2) int32 into its rows (0 where nothing is read), mask (B, T + 2) bool.\n"
+           "<S> stands before every row, </S> behind as many positions as it has tokens.")
       .def("weights", &encoder_weights, "The constructor's arguments; in float32 bit for bit, else as rounded.")
       .def(
           "clear_cache", [](const Class& c) { c.words().clear(); }, "Forgets all words and counts.")

@@ -14,7 +14,6 @@ from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
 from elmo_fast.encoder import ElmoCharacterEncoder
 from elmo_fast.lstm import ElmoLstm
-from elmo_fast.parameters import parameter_of
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import StateSlot, check_mode
 from elmo_fast.weights import read_options, read_weights
@@ -194,12 +193,11 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         if encoder is None:
             table, index, mask = self._look_up(word_inputs)
         else:
-            n_ids = len(parameter_of(self._token_embedder, "_char_embedding_weights"))
-            char_ids = engine.char_ids_array(inputs, encoder.max_characters, n_ids)
-            table, index, mask = engine.encode_batch(encoder, char_ids)
-        activations = engine.empty_tensor(self.num_layers, *mask.shape, self.get_output_dim())
-        with self._elmo_lstm.native_state(slot, len(mask)) as state:
-            engine.run_bilm(lstm, table, index, mask, state, activations.numpy())
+            table, index, mask = engine.encode_batch(encoder, engine.char_ids_array(inputs, encoder.max_characters))
+        activations = engine.empty_tensor(self.num_layers, *mask.shape, 2 * lstm.projection_dim)
+        state = self._elmo_lstm.native_state(slot, len(mask))
+        engine.run_bilm(lstm, table, index, mask, engine.state_arrays(state), activations.numpy())
+        slot.final = state
         return {"activations": list(activations.unbind(0)), "mask": torch.from_numpy(mask)}
 
     def _native_parts(self, from_words: bool) -> tuple[native._cpu.TokenEncoder | None, native._cpu.BiLstm] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -64,11 +65,13 @@ ELMoCharacterMapper.beginning_of_sentence_characters = _marker(256, ELMoCharacte
 ELMoCharacterMapper.end_of_sentence_characters = _marker(257, ELMoCharacterMapper.max_word_length)
 
 
+@functools.lru_cache(maxsize=16)
 def marker_char_ids(max_characters: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the character ids of `<S>` and `</S>`: two (max_characters,) int64 arrays, with the +1 of masking."""
+    """Returns the character ids of `<S>` and `</S>`, +1 for masking: two read-only (max_characters,) int64 arrays."""
     mapper = ELMoCharacterMapper
     rows = (mapper.beginning_of_sentence_character, mapper.end_of_sentence_character)
     bos, eos = (np.array(_marker(character, max_characters), dtype=np.int64) + 1 for character in rows)
+    bos.flags.writeable = eos.flags.writeable = False  # shared by all calls
     return bos, eos
 
 
@@ -85,13 +88,15 @@ def tokens_to_char_ids(sentences: Iterable[Sequence[str]], max_characters: int =
         TypeError: a sentence is a plain string, or a token is not a string.
     """
     sentences = [_as_tokens(number, sentence) for number, sentence in enumerate(sentences)]
-    lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
-    num_timesteps = int(lengths.max(initial=0))
+    lengths = [len(sentence) for sentence in sentences]
+    num_timesteps = max(lengths, default=0)
     words: dict[str, int] = {}
     index = [words.setdefault(word, len(words)) for sentence in sentences for word in sentence]
+    tokens = _words_to_char_ids(words, max_characters)[index]
+    if len(index) == len(sentences) * num_timesteps:  # no padding
+        return tokens.reshape(len(sentences), num_timesteps, max_characters)
     char_ids = np.zeros((len(sentences), num_timesteps, max_characters), dtype=np.int64)
-    present = np.arange(num_timesteps) < lengths[:, None]
-    char_ids[present] = _words_to_char_ids(list(words), max_characters)[index]
+    char_ids[np.arange(num_timesteps) < np.array(lengths)[:, None]] = tokens
     return char_ids
 
 
@@ -107,23 +112,23 @@ def _as_tokens(number: int, sentence: Sequence[str]) -> list[str]:
     return tokens
 
 
-def _words_to_char_ids(words: list[str], max_characters: int) -> np.ndarray:
-    """(len(words), max_characters) int64; all words at once, for a Python loop over bytes costs more than the model."""
+def _words_to_char_ids(words: dict[str, int], max_characters: int) -> np.ndarray:
+    """(len(words), max_characters) int64 of words and their rows, all at once: a loop over bytes costs too much."""
     mapper = ELMoCharacterMapper
     room = max_characters - 2
     encoded = [word.encode("utf-8", "ignore")[:room] for word in words]
     lengths = np.array([len(word) for word in encoded], dtype=np.int64)
-    text = np.frombuffer(b"".join(word.ljust(room, b"\0") for word in encoded), dtype=np.uint8)
-    char_ids = np.full((len(words), max_characters), mapper.padding_character, dtype=np.int64)
-    char_ids[:, 0] = mapper.beginning_of_word_character
+    text = np.frombuffer(b"".join([word.ljust(room, b"\0") for word in encoded]), dtype=np.uint8)
+    # All ids are one more than their characters, for masking.
+    char_ids = np.full((len(words), max_characters), mapper.padding_character + 1, dtype=np.int64)
+    char_ids[:, 0] = mapper.beginning_of_word_character + 1
     within = np.arange(room) < lengths[:, None]
-    char_ids[:, 1:-1][within] = text.reshape(len(words), room)[within]
-    char_ids[np.arange(len(words)), lengths + 1] = mapper.end_of_word_character
-    char_ids += 1
+    np.add(text.reshape(len(words), room), 1, out=char_ids[:, 1:-1], where=within, dtype=np.int64)
+    char_ids[np.arange(len(words)), lengths + 1] = mapper.end_of_word_character + 1
     bos, eos = marker_char_ids(max_characters)
     for token, row in ((mapper.bos_token, bos), (mapper.eos_token, eos)):
         if token in words:
-            char_ids[words.index(token)] = row
+            char_ids[words[token]] = row
     return char_ids
 
 

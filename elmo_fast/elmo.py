@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from elmo_fast import models
 from elmo_fast.bilm import ElmoBiLm
+from elmo_fast.parameters import child_of
 from elmo_fast.precision import NativePrecision
 from elmo_fast.scalar_mix import AdditiveMix, ScalarMix
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached
@@ -174,21 +175,24 @@ class Elmo(NativePrecision, WordCached, nn.Module):
             word_inputs = word_inputs.flatten(0, -2)
         bilm_output = self._elmo_lstm(inputs, word_inputs)
         layers, mask = bilm_output["activations"], bilm_output["mask"]
-        mixes = (getattr(self, f"scalar_mix_{k}") for k in range(len(self._scalar_mixes)))
+        mixes = (child_of(self, f"scalar_mix_{k}") for k in range(len(self._scalar_mixes)))
         representations = [layer_mix(layers, mask) for layer_mix in mixes]
         if not self._keep_sentence_boundaries:
             mask = _without_markers(mask)
             # </S> now is padding, and after layer norm no padding is zero.
             padding = ~mask.unsqueeze(-1)
             representations = [x[:, 1:-1].masked_fill(padding, 0.0) for x in representations]
-        representations = [self._dropout(x).reshape(*leading, *x.shape[1:]) for x in representations]
-        return {"elmo_representations": representations, "mask": mask.reshape(*leading, mask.shape[1])}
+        representations = [self._dropout(x) for x in representations]
+        if len(leading) > 1:
+            representations = [x.unflatten(0, leading) for x in representations]
+            mask = mask.unflatten(0, leading)
+        return {"elmo_representations": representations, "mask": mask}
 
 
 def _without_markers(mask: Tensor) -> Tensor:
     """The mask without markers: as many positions as there are tokens, from the first on, whatever holes it had."""
-    num_tokens = mask.sum(dim=1, keepdim=True) - 2
-    return torch.arange(mask.shape[1] - 2, device=mask.device) < num_tokens
+    # Position k of the result is before token k + 1, and the sum counts both markers.
+    return torch.arange(2, mask.shape[1], device=mask.device) < mask.sum(dim=1, keepdim=True)
 
 
 class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):

@@ -82,8 +82,8 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         self.requires_grad_(requires_grad)
 
         bos, eos = marker_char_ids(options.max_characters)
-        self._beginning_of_sentence_characters = torch.from_numpy(bos)
-        self._end_of_sentence_characters = torch.from_numpy(eos)
+        self._beginning_of_sentence_characters = torch.from_numpy(bos.copy())
+        self._end_of_sentence_characters = torch.from_numpy(eos.copy())
 
     def get_output_dim(self) -> int:
         """Returns the size of a token embedding, projection_dim."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast.characters import N_CHARACTER_IDS, marker_char_ids
+from elmo_fast.characters import marker_char_ids
 from elmo_fast.native import (
     build_info,
     get_isa,
@@ -51,6 +51,7 @@ __all__ = [
     "runs_native",
     "set_isa",
     "set_num_threads",
+    "state_arrays",
 ]
 
 ArrayState = tuple[np.ndarray, np.ndarray]
@@ -86,6 +87,11 @@ def empty_tensor(*shape: int) -> Tensor:
     return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
+def state_arrays(state: tuple[Tensor, Tensor] | None) -> ArrayState | None:
+    """A state as NumPy arrays on the same memory."""
+    return None if state is None else (state[0].numpy(), state[1].numpy())
+
+
 def _warn_dtype(dtype: torch.dtype) -> None:
     if dtype not in _warned_dtypes:
         _warned_dtypes.add(dtype)
@@ -93,11 +99,12 @@ def _warn_dtype(dtype: torch.dtype) -> None:
         warnings.warn(f"elmo_fast: {message}", stacklevel=2)
 
 
-def char_ids_array(char_ids: Tensor | np.ndarray, max_characters: int, n_ids: int = N_CHARACTER_IDS) -> np.ndarray:
+def char_ids_array(char_ids: Tensor | np.ndarray, max_characters: int, n_ids: int | None = None) -> np.ndarray:
     """Checks character ids and returns them as a C-contiguous int64 array, without a copy where they are one.
 
     Args:
         char_ids: (batch_size, num_timesteps, max_characters), any integer dtype, any strides, on the CPU.
+        n_ids: how many ids the model knows; None leaves the values to `encode_batch` to check.
     Raises:
         TypeError: not integers.
         ValueError: another number of dimensions or characters, or an id outside 0 to n_ids - 1.
@@ -110,7 +117,9 @@ def char_ids_array(char_ids: Tensor | np.ndarray, max_characters: int, n_ids: in
             f"char_ids: expected shape (batch_size, num_timesteps, {max_characters}), got {tuple(array.shape)}"
         )
     array = np.ascontiguousarray(array, dtype=np.int64)
-    if array.size and array.view(np.uint64).max() >= n_ids:  # unsigned: a negative id is a huge one
+    if (
+        n_ids is not None and array.size and array.view(np.uint64).max() >= n_ids
+    ):  # unsigned: a negative id is a huge one
         where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= n_ids))[0])
         raise ValueError(f"char_ids: expected ids from 0 to {n_ids - 1}, got {array[where]} at {where}")
     return array
@@ -146,15 +155,10 @@ def encode_batch(encoder: _cpu.TokenEncoder, char_ids: np.ndarray) -> tuple[np.n
     Returns:
         table (n_distinct, projection_dim) float32, index (batch_size, num_timesteps + 2) int32 into its rows (0 where
         nothing is read), and the mask with markers.
+    Raises:
+        ValueError: an id that the model does not know.
     """
-    ids, mask = add_markers(char_ids, (char_ids > 0).any(axis=2), *marker_char_ids(char_ids.shape[2]))
-    # The LSTM reads as many positions as the mask has: in a row with a hole that takes in the hole, and leaves out the
-    # last unmasked ones, which layer 0 still shows.
-    read = mask | (np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True))
-    table, distinct = encode_rows(encoder, ids[read])
-    index = np.zeros(mask.shape, dtype=np.int32)
-    index[read] = distinct
-    return table, index, mask
+    return encoder.encode_batch(char_ids, *marker_char_ids(char_ids.shape[2]), get_num_threads())
 
 
 def encode_rows(encoder: _cpu.TokenEncoder, char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,10 +209,10 @@ def run_bilm(
     """
     if out.size == 0:
         return
-    forward_half, backward_half = np.split(out[0], 2, axis=-1)
-    np.take(table, index, axis=0, out=forward_half, mode="clip")  # "clip" writes straight into out
-    forward_half[~mask] = 0.0
-    backward_half[...] = forward_half
+    tokens = table.take(index, axis=0)
+    if not mask.all():
+        tokens[~mask] = 0.0
+    out[0].reshape(*mask.shape, 2, -1)[...] = tokens[:, :, None]  # both directions' halves
     run_lstm(native, table, index, mask.sum(axis=1, dtype=np.int64), state, out[1:])
 
 

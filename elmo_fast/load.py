@@ -225,7 +225,7 @@ def _layer_combination(layers: str | Sequence[float], num_layers: int) -> _Combi
     """
     if isinstance(layers, str):
         functions: dict[str, _Combine] = {
-            "average": lambda arrays: np.mean(arrays, axis=0),
+            "average": _average,
             "all": np.stack,
             "top": lambda arrays: arrays[-1].copy(),
         }
@@ -247,6 +247,12 @@ def _layer_combination(layers: str | Sequence[float], num_layers: int) -> _Combi
         return total
 
     return weighted
+
+
+def _average(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """`np.mean(arrays, axis=0)`, bit for bit, without stacking the arrays first."""
+    total = sum(arrays[1:], arrays[0])
+    return total / np.float32(len(arrays))
 
 
 def _pool(tokens: np.ndarray, pooling: str) -> np.ndarray:

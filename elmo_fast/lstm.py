@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from elmo_fast import engine, models, native, reference
@@ -138,8 +139,9 @@ class ElmoLstm(NativePrecision, StatefulModule):
         out = engine.empty_tensor(self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
         index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
         table = inputs.detach().reshape(-1, self.input_size).contiguous().numpy()
-        with self.native_state(slot, batch_size) as state:
-            engine.run_lstm(packed, table, index, lengths.numpy(), state, out.numpy())
+        state = self.native_state(slot, batch_size)
+        engine.run_lstm(packed, table, index, lengths.numpy(), engine.state_arrays(state), out.numpy())
+        slot.final = state
         return out
 
     def runs_native(self, *inputs: Tensor) -> bool:
@@ -156,10 +158,15 @@ class ElmoLstm(NativePrecision, StatefulModule):
         """Returns the native copy of the parameters as they are now."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
-    def native_state(self, slot: StateSlot, batch_size: int) -> NativeState:
-        """A context that gives a lent state as NumPy arrays to overwrite, and puts them into `slot.final`."""
+    def native_state(self, slot: StateSlot, batch_size: int) -> State | None:
+        """Returns a lent state for the native kernels to overwrite; None where it is zero and nobody reads it after."""
+        if slot.initial is not None:
+            # A copy: the call must not write into a state that somebody else may hold.
+            return tuple(part.to("cpu", torch.float32, copy=True).contiguous() for part in slot.initial)
+        if not slot.keep:
+            return None
         sizes = (2 * self.hidden_size, 2 * self.cell_size)
-        return NativeState(slot, [(self.num_layers, batch_size, size) for size in sizes])
+        return tuple(engine.empty_tensor(self.num_layers, batch_size, size).zero_() for size in sizes)
 
     def _run_reference(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
         initial = slot.initial
@@ -203,25 +210,3 @@ class ElmoLstm(NativePrecision, StatefulModule):
         if not all(map(engine.is_native_kind, self._tensors())):
             self._packed.clear()  # moved away: free the native copy
         return self
-
-
-class NativeState:
-    """See `ElmoLstm.native_state`."""
-
-    def __init__(self, slot: StateSlot, shapes: list[tuple[int, ...]]) -> None:
-        self._slot = slot
-        self._shapes = shapes
-        self._tensors: State | None = None
-
-    def __enter__(self) -> engine.ArrayState | None:
-        if self._slot.initial is not None:
-            # A copy: the call must not write into a state that somebody else may hold.
-            parts = zip(self._shapes, self._slot.initial, strict=True)
-            self._tensors = tuple([engine.empty_tensor(*shape).copy_(part) for shape, part in parts])
-        elif self._slot.keep:
-            self._tensors = tuple(engine.empty_tensor(*shape).zero_() for shape in self._shapes)
-        return None if self._tensors is None else tuple(tensor.numpy() for tensor in self._tensors)
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self._slot.final = self._tensors

@@ -17,8 +17,9 @@ _SAMPLES = 16
 class _Seen(NamedTuple):
     """What one parameter looked like when it was packed."""
 
+    parameter: Tensor
     pointer: int
-    version: int
+    version: int | None  # an inference tensor has none
     # A view, not a copy: it follows writes, and while it lives no other tensor can come to lie at this address.
     sample: np.ndarray
     values: bytes
@@ -26,11 +27,8 @@ class _Seen(NamedTuple):
 
 def _see(parameter: Tensor) -> _Seen:
     sample = _sample(parameter.detach().numpy())
-    return _Seen(parameter.data_ptr(), _version(parameter), sample, sample.tobytes())
-
-
-def _version(parameter: Tensor) -> int:
-    return 0 if parameter.is_inference() else parameter._version
+    version = None if parameter.is_inference() else parameter._version
+    return _Seen(parameter, parameter.data_ptr(), version, sample, sample.tobytes())
 
 
 def _sample(array: np.ndarray) -> np.ndarray:
@@ -52,8 +50,10 @@ class _Entry:
     def still(self, parameters: Sequence[Tensor], form: Hashable) -> bool:
         if self.form != form or len(self.seen) != len(parameters):
             return False
-        for parameter, (pointer, version, sample, values) in zip(parameters, self.seen, strict=True):
-            if parameter.data_ptr() != pointer or _version(parameter) != version:
+        for parameter, (known, pointer, version, sample, values) in zip(parameters, self.seen, strict=True):
+            if parameter is not known or parameter.data_ptr() != pointer:
+                return False
+            if version is not None and parameter._version != version:
                 return False
             # Writes through `.data` (old optimizers, moving averages, AllenNLP itself) leave the version as it is; the
             # sample finds those that touch a tensor as a whole, and costs a third of a microsecond.

@@ -1,4 +1,4 @@
-"""Modules that are made around given weights."""
+"""Parameters of torch modules: made around given weights, and found fast."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
 

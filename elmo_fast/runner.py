@@ -76,7 +76,7 @@ class EngineBiLm(NativePrecision, WordCached, StatefulModule):
         activations, _ = self.engine.forward(char_ids, state)
         if slot.keep:
             slot.final = tuple(torch.from_numpy(part) for part in state)
-        return list(torch.from_numpy(activations))
+        return list(torch.from_numpy(activations).unbind(0))
 
 
 def check_sentences(sentences: Iterable[Sequence[str]]) -> list[list[str]]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from elmo_fast.parameters import parameter_of
+
 
 class _Mix(nn.Module):
     """What the mixes share: the number of layers, and normalising them first."""
@@ -61,8 +63,10 @@ class ScalarMix(_Mix):
             (..., dim).
         """
         tensors = self._prepare(tensors, mask)
-        weights = torch.softmax(torch.cat(list(self.scalar_parameters)), dim=0)
-        return self.gamma * sum(weight * tensor for weight, tensor in zip(weights.split(1), tensors, strict=True))
+        scalars = [parameter_of(self.scalar_parameters, str(k)) for k in range(self.mixture_size)]
+        weights = torch.softmax(torch.cat(scalars), dim=0)
+        first, *rest = [weight * tensor for weight, tensor in zip(weights.split(1), tensors, strict=True)]
+        return self.gamma * sum(rest, first)
 
 
 class AdditiveMix(_Mix):

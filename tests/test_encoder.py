@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tolerances import NATIVE
 
-from elmo_fast import ElmoCharacterEncoder, batch_to_ids
-from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast import ElmoCharacterEncoder, batch_to_ids, engine, reference
+from elmo_fast.characters import marker_char_ids, tokens_to_char_ids
 
 BATCH = [["Hello", "world"], [], ["one", "two", "Hello"]]
 
@@ -39,14 +40,47 @@ def test_padding_is_encoded_like_a_token(random_model) -> None:  # type: ignore[
 )
 def test_native_equals_the_float64_reference(random_model, options: dict) -> None:  # type: ignore[no-untyped-def]
     files = random_model(**options)
-    native, reference = ElmoCharacterEncoder(*files), ElmoCharacterEncoder(*files).double()
+    native, plain = ElmoCharacterEncoder(*files), ElmoCharacterEncoder(*files).double()
     assert native.runs_native()
-    assert not reference.runs_native()
+    assert not plain.runs_native()
     char_ids = batch_to_ids(BATCH)
-    actual, expected = native(char_ids), reference(char_ids)
+    actual, expected = native(char_ids), plain(char_ids)
     assert torch.equal(actual["mask"], expected["mask"])
     assert actual["token_embedding"].dtype == torch.float32
     assert (actual["token_embedding"] - expected["token_embedding"]).abs().max().item() <= NATIVE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_batches_with_holes(random_model, seed: int) -> None:  # type: ignore[no-untyped-def]
+    """Markers, mask and the positions that are read, against the plain definition."""
+    packed = ElmoCharacterEncoder(*random_model()).packed()
+    generator = torch.Generator().manual_seed(seed)
+    for batch_size, num_timesteps in ((0, 3), (3, 0), (1, 1), (7, 6)):
+        char_ids = torch.randint(1, 262, (batch_size, num_timesteps, 50), generator=generator)
+        char_ids *= torch.rand(batch_size, num_timesteps, 1, generator=generator) < 0.6
+        bos, eos = map(torch.tensor, marker_char_ids(50))
+        marked, mask = reference.add_markers(char_ids, char_ids.any(dim=-1), bos, eos)
+        read = mask | (torch.arange(num_timesteps + 2) < mask.sum(dim=1, keepdim=True))
+        table, index, actual_mask = engine.encode_batch(packed, char_ids.numpy())
+        assert actual_mask.dtype == bool and (actual_mask == mask.numpy()).all()
+        assert index.dtype == np.int32 and not index[~read.numpy()].any()
+        expected, rows = engine.encode_rows(packed, marked[read].numpy())
+        np.testing.assert_array_equal(table[index[read.numpy()]], expected[rows])
+        assert len(table) == len(expected)
+
+
+def test_ids_that_the_model_does_not_know(random_model) -> None:  # type: ignore[no-untyped-def]
+    encoder = ElmoCharacterEncoder(*random_model())
+    for wrong in (262, -1, 2**62, -(2**62)):
+        char_ids = batch_to_ids(BATCH)
+        char_ids[2, 1, 49] = wrong
+        message = rf"char_ids: expected ids from 0 to 261, got {wrong} at \(2, 1, 49\)"
+        for call in (
+            lambda ids=char_ids: encoder(ids),
+            lambda ids=char_ids: engine.encode_batch(encoder.packed(), ids.numpy()),
+        ):
+            with pytest.raises(ValueError, match=message):
+                call()
 
 
 def test_other_number_of_characters(random_model) -> None:  # type: ignore[no-untyped-def]

@@ -98,6 +98,16 @@ def replace_a_submodule(bilm: ElmoBiLm) -> None:
     bilm._token_embedder._projection = torch.nn.Linear(15, 6).requires_grad_(False)
 
 
+class Double(torch.nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return 2 * weight
+
+
+def parametrize_a_weight(bilm: ElmoBiLm) -> None:
+    linear = bilm._elmo_lstm.backward_layer_0.state_linearity
+    torch.nn.utils.parametrize.register_parametrization(linear, "weight", Double())
+
+
 CHANGES = [
     step,
     write_through_data,
@@ -107,6 +117,7 @@ CHANGES = [
     load_other_weights,
     change_one_bias,
     replace_a_submodule,
+    parametrize_a_weight,
 ]
 
 
@@ -122,6 +133,32 @@ def test_native_kernels_follow_changed_weights(random_model, change) -> None:  #
         after = run(bilm)
         assert largest(after - run(reference)) <= NATIVE
     assert largest(after - before) > DIFFERENT
+
+
+def test_a_plain_tensor_in_a_parameters_place(random_model) -> None:  # type: ignore[no-untyped-def]
+    """As old weight normalisation leaves it."""
+    bilm, other = (ElmoBiLm(*random_model(), state="reset") for _ in range(2))
+    run(bilm)
+    convolution = bilm._token_embedder.char_conv_1
+    weight = 2 * convolution.weight
+    del convolution.weight
+    convolution.weight = weight
+    with torch.no_grad():
+        other._token_embedder.char_conv_1.weight *= 2
+    assert torch.equal(run(bilm), run(other))
+
+
+def test_gradients_that_are_asked_for_later(random_model) -> None:  # type: ignore[no-untyped-def]
+    """The packed copy is there already; it must not hide that a gradient is needed now."""
+    bilm = ElmoBiLm(*random_model(), state="reset")
+    assert not run(bilm).requires_grad
+    for part in (bilm._elmo_lstm, bilm._token_embedder):
+        part.requires_grad_(True)
+        assert run(bilm).requires_grad
+        with torch.no_grad():
+            assert bilm._runs_native(False)
+        part.requires_grad_(False)
+        assert bilm._runs_native(False)
 
 
 def test_unchanged_weights_are_packed_once(random_model) -> None:  # type: ignore[no-untyped-def]
