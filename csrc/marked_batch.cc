@@ -40,9 +40,8 @@ MarkedBatch add_markers(const int64_t* char_ids, int64_t batch_size, int64_t num
     const int64_t length = std::count(present, present + num_timesteps + 2, true);
     for (int64_t t = 0; t < num_timesteps + 2; ++t) {
       if (!present[t] && t >= length) continue;
-      const int64_t* ids = row + (t - 1) * max_characters;
-      if (t == 0) ids = bos;
-      if (t == tokens + 1) ids = eos;
+      const int64_t* ids = bos;
+      if (t > 0) ids = t == tokens + 1 ? eos : row + (t - 1) * max_characters;
       batch.char_ids.insert(batch.char_ids.end(), ids, ids + max_characters);
       batch.positions.push_back(b * (num_timesteps + 2) + t);
     }

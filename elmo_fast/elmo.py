@@ -181,7 +181,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
             mask = _without_markers(mask)
             # </S> now is padding, and after layer norm no padding is zero.
             padding = ~mask.unsqueeze(-1)
-            representations = [x[:, 1:-1].masked_fill(padding, 0.0) for x in representations]
+            representations = [x.narrow(1, 1, mask.shape[1]).masked_fill(padding, 0.0) for x in representations]
         representations = [self._dropout(x) for x in representations]
         if len(leading) > 1:
             representations = [x.unflatten(0, leading) for x in representations]
