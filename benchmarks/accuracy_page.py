@@ -38,12 +38,35 @@ def section(report: Report) -> Iterator[str]:
     yield ""
     yield f"Instruction set {machine['isa']}, torch {machine['torch']}, NumPy {machine['numpy']}."
     yield ""
+    if "probe" in report and "original" in report["models"]:
+        yield from _summary(report)
     for name, native in report["models"].items():
         yield from _error_table(name, report["tokens"][name], native, report["simulated"][name])
     for name, neighbours in report["neighbours"].items():
         yield from _neighbour_table(name, neighbours, report["models"][name])
     if "probe" in report:
         yield from _probe_table(report["probe"], report["models"]["tiny"])
+
+
+def _summary(report: Report) -> Iterator[str]:
+    """One line a precision: as this processor runs it, else as simulated with AMX."""
+    yield "### In short"
+    yield ""
+    yield "Error as a part of the output's rms; nearest neighbours by the mean of the layers, and UPOS, of `tiny`."
+    yield ""
+    yield from _head("precision", "error, original's size", "error, `tiny`", "same nearest neighbour", "UPOS")
+    for precision, row in report["models"]["tiny"].items():
+        runs = row["in_use"] == precision
+        errors = report["models"] if runs else report["simulated"]
+        kind = "native" if runs else "simulated"
+        relative = (errors[name][precision] for name in ("original", "tiny"))
+        yield _line(
+            f"`{precision}`" + ("" if runs else f" (simulated; runs as `{row['in_use']}` here)"),
+            *(_figure(part["rms"] / part["output_rms"]) for part in relative),
+            f"{report['neighbours']['tiny'][kind][precision]['average']['nearest']:.2%}",
+            f"{report['probe'][kind][precision]['trained_on_float32']:.2%}",
+        )
+    yield ""
 
 
 def _error_table(name: str, tokens: int, native: Report, simulated: Report) -> Iterator[str]:

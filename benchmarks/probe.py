@@ -16,10 +16,9 @@ from elmo_fast.bench.texts import Sentence
 
 TRAINING_SENTENCES = 8_000
 SEEDS = (0, 1)  # each draws its own training sentences; a score is the mean of the two
-MAX_EPOCHS = 30
-PATIENCE = 3
+EPOCHS = 15
 BATCH_SIZE = 1024
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 5e-3  # falls to zero over the epochs: at a constant rate scores jump by 0.5% from epoch to epoch
 
 
 def read_tagged(path: Path) -> tuple[list[Sentence], list[list[str]]]:
@@ -56,7 +55,7 @@ def tag_numbers(tags: Sequence[Sequence[str]], names: Sequence[str]) -> torch.Te
 
 
 def train(
-    x: torch.Tensor, y: torch.Tensor, dev: tuple[torch.Tensor, torch.Tensor], *, seed: int = 0, epochs: int = MAX_EPOCHS
+    x: torch.Tensor, y: torch.Tensor, dev: tuple[torch.Tensor, torch.Tensor], *, seed: int = 0, epochs: int = EPOCHS
 ) -> torch.nn.Linear:
     """Trains a softmax regression with Adam; of its epochs the one that is best on `dev` is kept.
 
@@ -64,25 +63,25 @@ def train(
         x: (tokens, dim) float32. y: (tokens,) tag numbers.
         dev: the same of other sentences.
         seed: of the order of the tokens.
-        epochs: most of them; training stops before if three in a row are no better.
+        epochs: passes over the tokens.
     """
     generator = torch.Generator().manual_seed(seed)
     probe = torch.nn.utils.skip_init(torch.nn.Linear, x.shape[1], int(y.max()) + 1)
     for parameter in probe.parameters():
         torch.nn.init.zeros_(parameter)
     optimizer = torch.optim.Adam(probe.parameters(), lr=LEARNING_RATE)
-    best, best_probe, since = -1.0, probe, 0
+    steps = epochs * -(-len(x) // BATCH_SIZE)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    best, best_probe = -1.0, probe
     for _ in range(epochs):
         for rows in torch.randperm(len(x), generator=generator).split(BATCH_SIZE):
             optimizer.zero_grad()
             F.cross_entropy(probe(x[rows]), y[rows]).backward()
             optimizer.step()
+            schedule.step()
         score = accuracy(probe, *dev)
-        since += 1
         if score > best:
-            best, best_probe, since = score, copy.deepcopy(probe), 0
-        if since == PATIENCE:
-            break
+            best, best_probe = score, copy.deepcopy(probe)
     return best_probe
 
 
