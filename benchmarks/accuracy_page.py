@@ -16,19 +16,22 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-PAGE = PROJECT / "docs" / "accuracy.md"
 BEGIN = "<!-- tables: benchmarks/accuracy_page.py -->"
 END = "<!-- end of the tables -->"
 
 Report = dict[str, Any]
 
+_WITH_AMX = {"bfloat16": " with AMX", "int8": " with AMX"}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("files", type=Path, nargs="*", help="written by errors.py")
-    files = parser.parse_args().files or sorted((PROJECT / "benchmarks" / "results").glob("errors_*.json"))
+    parser.add_argument("--page", type=Path, default=PROJECT / "docs" / "accuracy.md", help="the page to write into")
+    options = parser.parse_args()
+    files = options.files or sorted((PROJECT / "benchmarks" / "results").glob("errors_*.json"))
     tables = [line for file in files for line in section(json.loads(file.read_text(encoding="utf-8")))]
-    _replace(PAGE, tables)
+    _replace(options.page, tables)
 
 
 def section(report: Report) -> Iterator[str]:
@@ -36,7 +39,7 @@ def section(report: Report) -> Iterator[str]:
     machine = report["machine"]
     yield f"## On {machine['processor']}"
     yield ""
-    yield f"Instruction set {machine['isa']}, torch {machine['torch']}, NumPy {machine['numpy']}."
+    yield f"Instruction set {machine['isa']}, torch {machine['torch']}, NumPy {machine['numpy']}; text: {report['text']}."
     yield ""
     if "probe" in report and "original" in report["models"]:
         yield from _summary(report)
@@ -118,7 +121,7 @@ def _rows(runs: Report, native: Report, simulated: Report) -> Iterator[tuple[str
             label += f" (runs as `{row['in_use']}` here)"
         for arithmetic, figures in simulated.items():
             if arithmetic.split()[0] == precision:
-                yield f"{label}, simulated{arithmetic.removeprefix(precision)}", figures
+                yield f"{label}, simulated{arithmetic.removeprefix(precision) or _WITH_AMX.get(precision, '')}", figures
 
 
 def _named(model: str) -> str:

@@ -32,25 +32,31 @@ from elmo_fast.precision import PRECISIONS
 
 Report = dict[str, Any]
 
+_TEXT_MODELS = ("tiny", "original")
+
 
 def main() -> None:
     options = _arguments()
     torch.set_num_threads(options.threads)
-    models = {name: model for name, *model in _models(options.tokens) if name in options.models}
+    text_name, text = read_sentences()
+    if options.smoke:
+        text = _first(text, 100)
+    models = {name: _model(name, text, options.tokens) for name in options.models}
     errors = {name: errors_of_model(name, *model) for name, model in models.items()}
     report: Report = {
         "machine": machine.describe(),
+        "text": text_name,
         "tokens": {name: sum(map(len, sentences)) for name, (_, sentences) in models.items()},
         "models": {name: rows["native"] for name, rows in errors.items()},
         "simulated": {name: rows["simulated"] for name, rows in errors.items()},
         "neighbours": {
             name: neighbours_of_model(name, *models[name], options.neighbour_tokens)
-            for name in ("tiny", "original")
+            for name in _TEXT_MODELS
             if name in models
         },
     }
     data = UposData.read(test_data())
-    if "tiny" in models and data and not options.no_probe:
+    if "tiny" in models and data and not (options.no_probe or options.smoke):
         report["probe"] = probe_of_model("tiny", models["tiny"][0], data)
     _write(options.output, report)
 
@@ -118,17 +124,20 @@ def probe_of_model(name: str, files: Files, data: UposData) -> Report:
     return report
 
 
-def _models(tokens: int) -> Iterator[tuple[str, Files, list[Sentence]]]:
-    """Yields name, files and sentences of the golden models that are there, "tiny" and "original"."""
-    own, others = Path(__file__).resolve().parents[1] / "tests" / "data" / "golden", test_data() / "golden"
-    folders = {folder.name: folder for root in (others, own) for folder in root.glob("*") if folder.is_dir()}
-    for name, folder in sorted(folders.items()):
-        batches = json.loads((folder / "sentences.json").read_text(encoding="utf-8"))
-        sentences = [sentence for batch in batches for sentence in batch if sentence]
-        yield name, (str(folder / "options.json"), str(folder / "weights.hdf5")), sentences
-    _, text = read_sentences()
-    yield "tiny", model_files("tiny"), text
-    yield "original", model_files("original"), _first(text, tokens)
+def _golden_folders() -> dict[str, Path]:
+    """The golden models that are there, by name."""
+    roots = test_data() / "golden", Path(__file__).resolve().parents[1] / "tests" / "data" / "golden"
+    return {folder.name: folder for root in roots for folder in sorted(root.glob("*")) if folder.is_dir()}
+
+
+def _model(name: str, text: list[Sentence], tokens: int) -> tuple[Files, list[Sentence]]:
+    """Files and sentences of a model; the text is for "tiny" and, its first tokens, for "original"."""
+    if name in _TEXT_MODELS:
+        return model_files(name), text if name == "tiny" else _first(text, tokens)
+    folder = _golden_folders()[name]
+    batches = json.loads((folder / "sentences.json").read_text(encoding="utf-8"))
+    sentences = [sentence for batch in batches for sentence in batch if sentence]
+    return (str(folder / "options.json"), str(folder / "weights.hdf5")), sentences
 
 
 def _first(sentences: list[Sentence], tokens: int) -> list[Sentence]:
@@ -156,11 +165,13 @@ def _write(path: Path, report: dict[str, object]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="where to write the figures as JSON")
-    parser.add_argument("--models", nargs="+", default=[name for name, *_ in _models(1)], help="only these")
+    names = [*sorted(_golden_folders()), *_TEXT_MODELS]
+    parser.add_argument("--models", nargs="+", choices=names, default=names, help="only these")
     parser.add_argument("--tokens", type=int, default=1_000, help="of text for the original model")
     parser.add_argument("--neighbour-tokens", type=int, default=5_000, help="most tokens among which neighbours are")
     parser.add_argument("--threads", type=int, default=1, help="more pay on an idle machine, and for large models only")
     parser.add_argument("--no-probe", action="store_true", help="leave out the probe, which takes the longest")
+    parser.add_argument("--smoke", action="store_true", help="100 tokens of text and no probe: does it run at all")
     return parser.parse_args()
 
 
