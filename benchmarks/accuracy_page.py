@@ -39,7 +39,8 @@ def section(report: Report) -> Iterator[str]:
     machine = report["machine"]
     yield f"## On {machine['processor']}"
     yield ""
-    yield f"Instruction set {machine['isa']}, torch {machine['torch']}, NumPy {machine['numpy']}; text: {report['text']}."
+    versions = f"torch {machine['torch']}, NumPy {machine['numpy']}"
+    yield f"Instruction set {machine['isa']}, {versions}; text: {report['text']}."
     yield ""
     if "probe" in report and "original" in report["models"]:
         yield from _summary(report)
