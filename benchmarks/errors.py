@@ -1,6 +1,6 @@
 """Measures what each precision costs: error against float64, agreement of neighbours, accuracy of a linear probe.
 
-    python benchmarks/errors.py --output benchmarks/results/errors_CPU.json && python benchmarks/accuracy_page.py
+    python benchmarks/errors.py --output benchmarks/results/errors_MACHINE.json && python benchmarks/accuracy_page.py
 
 The second command writes the tables of docs/accuracy.md from that file and its like. A precision that this processor
 runs in another one gets no figure of its own, only the simulated one (simulate.py).
