@@ -121,9 +121,10 @@ def _error(group: Sequence[dict[str, Any]], errors: Mapping[str, Any] | None) ->
         for result in report["results"]:
             if result["suite"] == "table" and result["workload"].endswith("of similar length"):
                 for name, figures in result["figures"].items():
-                    entry = known.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+                    precision = name.removeprefix(PREFIX)
+                    entry = known.get(precision, {}) if name.startswith(PREFIX) else {}
                     # An error of one arithmetic and the speed of another would make no point.
-                    if entry and entry.get("in_use", name.removeprefix(PREFIX)) == _in_use(name, group):
+                    if "rms" in entry and entry.get("in_use", precision) == _in_use(name, group):
                         points.append((name, result["workload"], figures["tokens_per_second"], entry["rms"]))
     if not points:
         return "no precision has both an error and figures of the suite 'table'"
