@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from page_tables import head, line, replace_tables
+
 PROJECT = Path(__file__).resolve().parent.parent
-BEGIN = "<!-- tables: benchmarks/accuracy_page.py -->"
-END = "<!-- end of the tables -->"
 
 Report = dict[str, Any]
 
@@ -30,8 +28,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PROJECT / "docs" / "accuracy.md", help="the page to write into")
     options = parser.parse_args()
     files = options.files or sorted((PROJECT / "benchmarks" / "results").glob("errors_*.json"))
-    tables = [line for file in files for line in section(json.loads(file.read_text(encoding="utf-8")))]
-    _replace(options.page, tables)
+    tables = [row for file in files for row in section(json.loads(file.read_text(encoding="utf-8")))]
+    replace_tables(options.page, Path(__file__).name, tables)
 
 
 def section(report: Report) -> Iterator[str]:
@@ -58,13 +56,13 @@ def _summary(report: Report) -> Iterator[str]:
     yield ""
     yield "Error as a part of the output's rms; nearest neighbours by the mean of the layers, and UPOS, of `tiny`."
     yield ""
-    yield from _head("precision", "error, original's size", "error, `tiny`", "same nearest neighbour", "UPOS")
+    yield from head("precision", "error, original's size", "error, `tiny`", "same nearest neighbour", "UPOS")
     for precision, row in report["models"]["tiny"].items():
         runs = row["in_use"] == precision
         errors = report["models"] if runs else report["simulated"]
         kind = "native" if runs else "simulated"
         relative = (errors[name][precision] for name in ("original", "tiny"))
-        yield _line(
+        yield line(
             f"`{precision}`" + ("" if runs else f" (simulated; runs as `{row['in_use']}` here)"),
             *(_figure(part["rms"] / part["output_rms"]) for part in relative),
             f"{report['neighbours']['tiny'][kind][precision]['average']['nearest']:.2%}",
@@ -81,10 +79,10 @@ def _error_table(name: str, tokens: int, native: Report, simulated: Report) -> I
     yield f"{tokens} tokens. The rms of the output itself is {rms} in layers 0 to {len(layers) - 1}."
     yield ""
     numbers = range(len(layers))
-    yield from _head("precision", "rms", "max", *(f"rms, layer {k}" for k in numbers), *(f"max, {k}" for k in numbers))
+    yield from head("precision", "rms", "max", *(f"rms, layer {k}" for k in numbers), *(f"max, {k}" for k in numbers))
     for label, row in _rows(native, native, simulated):
         figures = [row["rms"], row["max"], *(layer[key] for key in ("rms", "max") for layer in row["layers"])]
-        yield _line(label, *map(_figure, figures))
+        yield line(label, *map(_figure, figures))
     yield ""
 
 
@@ -96,19 +94,19 @@ def _neighbour_table(name: str, neighbours: Report, native: Report) -> Iterator[
         "float32's, and share of the ten nearest in common with float32's."
     )
     yield ""
-    yield from _head("precision", "mean of the layers: nearest", "ten nearest", "top layer: nearest", "ten nearest")
+    yield from head("precision", "mean of the layers: nearest", "ten nearest", "top layer: nearest", "ten nearest")
     for label, row in _rows(native, neighbours["native"], neighbours["simulated"]):
         figures = (row[of][key] for of in ("average", "top") for key in ("nearest", "top"))
-        yield _line(label, *(f"{figure:.2%}" for figure in figures))
+        yield line(label, *(f"{figure:.2%}" for figure in figures))
     yield ""
 
 
 def _probe_table(scores: Report, native: Report) -> Iterator[str]:
     yield "### UPOS accuracy of a linear probe on the built-in model's vectors"
     yield ""
-    yield from _head("precision", "probe trained on float32's vectors", "probe trained on the same precision's")
+    yield from head("precision", "probe trained on float32's vectors", "probe trained on the same precision's")
     for label, row in _rows(native, scores["native"], scores["simulated"]):
-        yield _line(label, *(f"{row[key]:.2%}" for key in ("trained_on_float32", "trained_on_itself")))
+        yield line(label, *(f"{row[key]:.2%}" for key in ("trained_on_float32", "trained_on_itself")))
     yield ""
 
 
@@ -130,28 +128,8 @@ def _named(model: str) -> str:
     return names.get(model, f"the golden model `{model}`")
 
 
-def _head(*titles: str) -> Iterable[str]:
-    return _line(*titles), "|---" * len(titles) + "|"
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _figure(x: float) -> str:
     return f"{x:.2g}" if x == 0 or x >= 0.01 else f"{x:.1e}".replace("e-0", "e-")
-
-
-def _replace(page: Path, lines: list[str]) -> None:
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SystemExit(f"{page}: expected the lines {BEGIN!r} and {END!r} once each")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    with tempfile.TemporaryDirectory(dir=page.parent) as folder:
-        part = Path(folder) / page.name
-        part.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
-        os.replace(part, page)
 
 
 if __name__ == "__main__":
