@@ -42,10 +42,19 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target.parent}",
+            f"-DELMO_FAST_CUDA={_cuda_choice()}",
             *os.environ.get("CMAKE_ARGS", "").split(),
         ]
         subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(build), "--target", ext.name.rpartition(".")[2]], check=True)
+        subprocess.run(["cmake", "--build", str(build)], check=True)
 
 
+def _cuda_choice() -> str:
+    choice = os.environ.get("ELMO_FAST_CUDA", "auto")
+    if choice not in ("auto", "on", "off"):
+        raise ValueError(f"ELMO_FAST_CUDA: expected auto, on or off, got {choice!r}")
+    return choice
+
+
+# The module _cuda is built along with it, into the same folder, where nvcc is found.
 setup(ext_modules=[CMakeExtension("elmo_fast._cpu")], cmdclass={"build_ext": CMakeBuild})

@@ -4,6 +4,7 @@
 
 #include "bind.h"
 #include "cached_encoder.h"
+#include "distinct_tokens.h"
 #include "marked_batch.h"
 
 namespace elmo_fast {
@@ -103,6 +104,29 @@ py::tuple encode_batch(const CachedTokenEncoder& cached, const py::object& char_
   return py::make_tuple(table, index, mask);
 }
 
+// What encode_batch would encode, for another device.
+py::tuple distinct_tokens(const py::object& char_ids, const py::object& bos, const py::object& eos, int64_t n_ids) {
+  const int64_t width = size_of(bos, "bos", 0);
+  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, -1, width});
+  const int64_t *first = data_of<int64_t>(bos, "bos", {width}), *last = data_of<int64_t>(eos, "eos", {width});
+  const int64_t rows = size_of(char_ids, "char_ids", 0), steps = size_of(char_ids, "char_ids", 1);
+  py::array_t<bool> mask({rows, steps + 2});
+  py::array_t<int32_t> index({rows, steps + 2});
+  bool* present = mask.mutable_data();
+  int32_t* out = index.mutable_data();
+  DistinctTokens tokens;
+  {
+    py::gil_scoped_release release;
+    const MarkedBatch batch = add_markers(ids, rows, steps, width, n_ids, first, last, present);
+    tokens = find_distinct(batch.char_ids.data(), static_cast<int64_t>(batch.positions.size()), width, n_ids);
+    std::fill(out, out + rows * (steps + 2), 0);
+    for (size_t i = 0; i < batch.positions.size(); ++i) out[batch.positions[i]] = tokens.index[i];
+  }
+  py::array_t<int32_t> distinct({tokens.size(), width});
+  std::copy(tokens.char_ids.begin(), tokens.char_ids.end(), distinct.mutable_data());
+  return py::make_tuple(distinct, index, mask);
+}
+
 // The constructor's arguments, for pickling.
 py::tuple encoder_weights(const CachedTokenEncoder& cached) {
   const TokenEncoder& encoder = cached.encoder();
@@ -141,6 +165,10 @@ py::dict cache_info(const CachedTokenEncoder& cached) {
 }  // namespace
 
 void bind_token_encoder(py::module_& m) {
+  m.def(
+      "distinct_tokens", &distinct_tokens, py::arg("char_ids"), py::arg("bos"), py::arg("eos"), py::arg("n_ids"),
+      "As TokenEncoder.encode_batch, but with the distinct tokens' ids (n_distinct, max_characters) int32, not encoded,"
+      "\nin place of the table.");
   using Class = CachedTokenEncoder;
   py::class_<Class>(m, "TokenEncoder", "Character CNN, highways and projection; it remembers word_cache_size words.")
       .def(py::init(&make_token_encoder), py::arg("char_embedding"), py::arg("convolutions"), py::arg("activation"),

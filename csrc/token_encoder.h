@@ -6,20 +6,13 @@
 #include <vector>
 
 #include "aligned_buffer.h"
+#include "distinct_tokens.h"
 #include "packed_matrix.h"
 #include "params.h"
 #include "precision.h"
 #include "workspace.h"
 
 namespace elmo_fast {
-
-// The distinct rows of a list of tokens.
-struct DistinctTokens {
-  std::vector<int32_t> index;     // (n): which distinct token each row is
-  std::vector<int32_t> char_ids;  // (n_distinct, max_characters)
-  std::vector<int32_t> tails;     // (n_distinct): from here on a token's ids are all the same
-  int64_t size() const { return static_cast<int64_t>(tails.size()); }
-};
 
 class TokenEncoder {
  public:

@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
+from elmo_fast.cuda.bilm import CudaBiLm
+from elmo_fast.cuda.graphs import GraphCache
 from elmo_fast.encoder import ElmoCharacterEncoder
 from elmo_fast.lstm import ElmoLstm
+from elmo_fast.parameters import is_plain
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import StateSlot, check_mode
 from elmo_fast.weights import read_options, read_weights
@@ -28,8 +31,8 @@ _CACHE_CHUNK = 4096  # words encoded at a time for `vocab_to_cache`: bounds memo
 class ElmoBiLm(NativePrecision, WordCached, nn.Module):
     """A pre-trained biLM: character ids in, every layer's activations out.
 
-    Runs on the native kernels on the CPU in float32 wherever no gradient of its weights is needed; else on the PyTorch
-    reference (CUDA, other dtypes, fine-tuning).
+    Runs on the native kernels wherever no gradient of its weights is needed: on the CPU in float32, on CUDA also in
+    float16 and bfloat16. Else on the PyTorch reference (other dtypes, fine-tuning, cached words on CUDA).
 
     Args:
         options_file, weight_file: paths or URLs.
@@ -41,6 +44,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
             `elmo_fast.state.StatefulModule`.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
         word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
+        cuda_graphs: on CUDA, replay each pass as one graph (`elmo_fast.cuda.graphs`): for the latency of small batches.
     Raises:
         ValueError: an unknown state or precision, or a wrong cache size.
         FileNotFoundError: a file is missing.
@@ -57,8 +61,11 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         state: str = "carry",
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
+        self._cuda_graphs = cuda_graphs
+        self._graphs = GraphCache()
         check_mode(state)  # before a large file is read
         check_word_cache_size(word_cache_size)
         self._precision = check_precision(precision)
@@ -160,13 +167,17 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         if not self._knows(word_inputs):
             word_inputs = None
         lstm = self._elmo_lstm
-        if _is_plain(lstm, ElmoLstm):
+        if is_plain(lstm, ElmoLstm):
             with lstm._lend_state(len(inputs if word_inputs is None else word_inputs)) as slot:
                 return self._run(inputs, word_inputs, slot)
         tokens, mask = self._embed(inputs, word_inputs)
         return _collect(tokens, mask, lstm(tokens, mask))
 
     def _run(self, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot) -> dict[str, Tensor | list[Tensor]]:
+        if word_inputs is None:
+            cuda = self._cuda_parts()
+            if cuda is not None:
+                return self._run_cuda(cuda, inputs, slot)
         parts = self._native_parts(word_inputs is not None)
         if parts is not None:
             return self._run_native(*parts, inputs, word_inputs, slot)
@@ -195,10 +206,33 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         else:
             table, index, mask = engine.encode_batch(encoder, engine.char_ids_array(inputs, encoder.max_characters))
         activations = engine.empty_tensor(self.num_layers, *mask.shape, 2 * lstm.projection_dim)
-        state = self._elmo_lstm.native_state(slot, len(mask))
+        state = self._elmo_lstm.lent_state(slot, len(mask))
         engine.run_bilm(lstm, table, index, mask, engine.state_arrays(state), activations.numpy())
         slot.final = state
         return {"activations": list(activations.unbind(0)), "mask": torch.from_numpy(mask)}
+
+    def _cuda_parts(self) -> CudaBiLm | None:
+        """Token encoder and LSTM as the native CUDA kernels read them, if the whole pass can run on those as one."""
+        module = self._token_embedder
+        encoder = module.cuda_weights() if is_plain(module, ElmoCharacterEncoder) else None
+        lstm = None if encoder is None else self._elmo_lstm.cuda_weights()
+        if lstm is None or lstm[0] is not encoder[0] or lstm[1].dtype != encoder[1].dtype:
+            return None
+        return CudaBiLm(encoder[0], encoder[1], lstm[1])
+
+    def _run_cuda(self, bilm: CudaBiLm, inputs: Tensor, slot: StateSlot) -> dict[str, Tensor | list[Tensor]]:
+        state = self._elmo_lstm.lent_state(slot, len(inputs), bilm.backend.device)
+        if self._cuda_graphs:
+            engine.check_char_ids(inputs, bilm.encoder.max_characters)
+            # An id beyond int32 must not turn into a known one.
+            char_ids = inputs.to(bilm.backend.device).clamp(-1, bilm.encoder.n_ids)
+            activations, mask = self._graphs.get(bilm).forward(char_ids, state)
+        else:
+            # The one time that the device is waited for: the batch is planned on the host.
+            activations, mask = bilm.forward(engine.char_ids_array(inputs.cpu(), bilm.encoder.max_characters), state)
+        slot.final = state
+        dtype = self._token_embedder._char_embedding_weights.dtype
+        return {"activations": list(activations.to(dtype).unbind(0)), "mask": mask}
 
     def _native_parts(self, from_words: bool) -> tuple[native._cpu.TokenEncoder | None, native._cpu.BiLstm] | None:
         """Token encoder (None for cached words) and LSTM, packed, if the whole pass can run natively as one."""
@@ -208,7 +242,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
                 return None
         else:
             module = self._token_embedder
-            encoder = module.packed_if_native() if _is_plain(module, ElmoCharacterEncoder) else None
+            encoder = module.packed_if_native() if is_plain(module, ElmoCharacterEncoder) else None
             if encoder is None:
                 return None
         lstm = self._elmo_lstm.packed_if_native()
@@ -270,12 +304,6 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         if self._bos_embedding is not None:
             self._bos_embedding, self._eos_embedding = fn(self._bos_embedding), fn(self._eos_embedding)
         return self
-
-
-def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a part is the original one, without hooks that a pass which goes around its `forward` would miss."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return type(module) is kind and not any(hooks)
 
 
 def _collect(tokens: Tensor, mask: Tensor, layers: Tensor) -> dict[str, Tensor | list[Tensor]]:

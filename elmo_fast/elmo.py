@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from elmo_fast import models
 from elmo_fast.bilm import ElmoBiLm
-from elmo_fast.parameters import child_of
+from elmo_fast.cuda.mix import mix_backend, mix_layers
+from elmo_fast.parameters import child_of, is_plain
 from elmo_fast.precision import NativePrecision
 from elmo_fast.scalar_mix import AdditiveMix, ScalarMix
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached
@@ -46,6 +47,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
         mix_per_dimension: with `mix="additive"`, one coefficient for each dimension instead of one for each layer.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`; the mixes compute in float32 always.
         word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
+        cuda_graphs: on CUDA, replay each pass as one graph, see `ElmoBiLm`.
     Raises:
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
@@ -71,6 +73,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
         mix_per_dimension: bool = False,
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         if mix not in _MIXES:
@@ -91,6 +94,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
                 state=state,
                 precision=precision,
                 word_cache_size=word_cache_size,
+                cuda_graphs=cuda_graphs,
             )
         else:
             if options_file is not None or weight_file is not None:
@@ -99,6 +103,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
                 ("state", state, "carry"),
                 ("precision", precision, "float32"),
                 ("word_cache_size", word_cache_size, DEFAULT_WORD_CACHE_SIZE),
+                ("cuda_graphs", cuda_graphs, False),
             ):
                 if value != default:
                     raise ValueError(f"{name}: applies to the biLM read from files, not to module=; got {value!r}")
@@ -175,18 +180,28 @@ class Elmo(NativePrecision, WordCached, nn.Module):
             word_inputs = word_inputs.flatten(0, -2)
         bilm_output = self._elmo_lstm(inputs, word_inputs)
         layers, mask = bilm_output["activations"], bilm_output["mask"]
-        mixes = (child_of(self, f"scalar_mix_{k}") for k in range(len(self._scalar_mixes)))
-        representations = [layer_mix(layers, mask) for layer_mix in mixes]
-        if not self._keep_sentence_boundaries:
-            mask = _without_markers(mask)
-            # </S> now is padding, and after layer norm no padding is zero.
-            padding = ~mask.unsqueeze(-1)
-            representations = [x.narrow(1, 1, mask.shape[1]).masked_fill(padding, 0.0) for x in representations]
+        mixes = [child_of(self, f"scalar_mix_{k}") for k in range(len(self._scalar_mixes))]
+        if self._keep_sentence_boundaries:
+            representations = [layer_mix(layers, mask) for layer_mix in mixes]
+        else:
+            tokens = _without_markers(mask)
+            representations = [_mix_tokens(layer_mix, layers, mask, tokens) for layer_mix in mixes]
+            mask = tokens
         representations = [self._dropout(x) for x in representations]
         if len(leading) > 1:
             representations = [x.unflatten(0, leading) for x in representations]
             mask = mask.unflatten(0, leading)
         return {"elmo_representations": representations, "mask": mask}
+
+
+def _mix_tokens(layer_mix: nn.Module, layers: Sequence[Tensor], mask: Tensor, tokens: Tensor) -> Tensor:
+    """A mix of the layers without their markers, zero where `tokens`, their mask, is false."""
+    if is_plain(layer_mix, ScalarMix) and not layer_mix.do_layer_norm:
+        backend = mix_backend(layers, list(layer_mix.parameters()))
+        if backend is not None:
+            return mix_layers(backend, layers, layer_mix.weights().float(), tokens)
+    # </S> now is padding, and after layer norm no padding is zero.
+    return layer_mix(layers, mask).narrow(1, 1, tokens.shape[1]).masked_fill(~tokens.unsqueeze(-1), 0.0)
 
 
 def _without_markers(mask: Tensor) -> Tensor:
@@ -202,7 +217,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
         options_file, weight_file: paths or URLs; by default AllenNLP's original model, downloaded on first use.
         projection_dim: size to project the representation to; None does not.
         do_layer_norm, dropout, requires_grad, vocab_to_cache, scalar_mix_parameters, state, precision,
-        word_cache_size: see `Elmo`.
+        word_cache_size, cuda_graphs: see `Elmo`.
     """
 
     def __init__(
@@ -219,6 +234,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
         state: str = "carry",
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         self._elmo = Elmo(
@@ -233,6 +249,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
             state=state,
             precision=precision,
             word_cache_size=word_cache_size,
+            cuda_graphs=cuda_graphs,
         )
         self._projection = nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
         self.output_dim = projection_dim or self._elmo.get_output_dim()

@@ -34,8 +34,10 @@ class ElmoEmbedder(NativePrecision, WordCached):
         options_file, weight_file: paths or URLs; AllenNLP's original English model by default, downloaded once.
         cuda_device: -1 is the CPU, else the number of a CUDA device.
         state: "carry" (AllenNLP's behaviour), "reset" or "frozen" (see `warm_up`).
-        precision: arithmetic of the native kernels, see `elmo_fast.precision`; on a CUDA device "float32" alone.
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`; on a CUDA device "float32" or
+            "bfloat16".
         word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
+        cuda_graphs: on a CUDA device, replay each pass as one graph, see `elmo_fast.bilm.ElmoBiLm`.
     Attributes:
         elmo_bilm: the `ElmoBiLm` module; moving it to another device or dtype is noticed.
         cuda_device: as given.
@@ -55,14 +57,20 @@ class ElmoEmbedder(NativePrecision, WordCached):
         state: str = "carry",
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
+        cuda_graphs: bool = False,
     ) -> None:
         check_precision(precision)
         if cuda_device >= 0:
-            check_device(precision, f"cuda:{cuda_device}")
+            check_device(precision, torch.device("cuda", cuda_device))
         if cuda_device >= 0 and cuda_device >= torch.cuda.device_count():
             raise ValueError(f"cuda_device: expected -1 or below {torch.cuda.device_count()}, got {cuda_device}")
         self.elmo_bilm = ElmoBiLm(
-            options_file, weight_file, state=state, precision=precision, word_cache_size=word_cache_size
+            options_file,
+            weight_file,
+            state=state,
+            precision=precision,
+            word_cache_size=word_cache_size,
+            cuda_graphs=cuda_graphs,
         )
         self.cuda_device = cuda_device
         if cuda_device >= 0:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import marker_char_ids
+from elmo_fast.cuda.backend import Backend, choose
+from elmo_fast.cuda.encoder import encode_tokens
+from elmo_fast.cuda.weights import CudaEncoder
 from elmo_fast.packed import PackedCache
 from elmo_fast.parameters import adopt, child_of, parameter_of, uninitialised
 from elmo_fast.precision import NativePrecision, check_precision
@@ -117,6 +120,12 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def encode_rows(self, char_ids: Tensor) -> Tensor:
         """Encodes checked int64 ids, (n, max_characters) -> (n, projection_dim)."""
+        cuda = self.cuda_weights()
+        if cuda is not None:
+            backend, weights = cuda
+            with backend.guard():
+                tokens = encode_tokens(backend, weights, char_ids.int().contiguous())
+            return tokens.to(self._char_embedding_weights.dtype)
         packed = self.packed_if_native()
         if packed is not None:
             table, index = engine.encode_rows(packed, char_ids.contiguous().numpy())
@@ -135,6 +144,22 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
     def packed(self) -> native._cpu.TokenEncoder:
         """Returns the native copy of the parameters as they are now."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
+
+    def cuda_weights(self) -> tuple[Backend, CudaEncoder] | None:
+        """Returns the parameters as the native CUDA kernels read them, or None where those cannot run now."""
+        tensors = self._tensors()
+        choice = choose(tensors, self.precision)
+        if choice is None or engine.needs_gradient(tensors):
+            return None
+
+        def pack(tensors: Sequence[Tensor]) -> CudaEncoder:
+            embedding, *rest = self._structure(tensors)
+            convolutions, highways, projection = rest
+            return CudaEncoder.pack(
+                choice.dtype, embedding, convolutions, self._activation, highways, projection, self._max_characters
+            )
+
+        return choice.backend, self._packed.get_of_tensors(tensors, pack, choice)
 
     def _linears(self) -> tuple[list[nn.Module], list[nn.Module], nn.Module | None]:
         convolutions = [child_of(self, f"char_conv_{i}") for i in range(len(self._convolutions))]
@@ -163,10 +188,11 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         )  # fmt: skip
 
     def _word_cache(self) -> native._cpu.TokenEncoder | None:
-        return self._packed.peek()
+        packed = self._packed.peek()
+        return None if isinstance(packed, CudaEncoder) else packed
 
     def cache_info(self) -> CacheInfo:
-        """Returns what the word cache holds and has done since the parameters last changed."""
+        """Returns what the word cache holds and has done since the parameters last changed; on CUDA there is none."""
         packed = self._word_cache()
         return CacheInfo(0, 0, 0, self._word_cache_size, 0) if packed is None else CacheInfo(**packed.cache_info())
 

@@ -39,6 +39,7 @@ __all__ = [
     "add_markers",
     "build_info",
     "char_ids_array",
+    "check_char_ids",
     "empty_tensor",
     "encode_batch",
     "encode_rows",
@@ -110,19 +111,32 @@ def char_ids_array(char_ids: Tensor | np.ndarray, max_characters: int, n_ids: in
         ValueError: another number of dimensions or characters, or an id outside 0 to n_ids - 1.
     """
     array = char_ids.detach().numpy() if isinstance(char_ids, Tensor) else np.asarray(char_ids)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"char_ids: expected integers, got {array.dtype}")
-    if array.ndim != 3 or array.shape[2] != max_characters:
-        raise ValueError(
-            f"char_ids: expected shape (batch_size, num_timesteps, {max_characters}), got {tuple(array.shape)}"
-        )
+    check_char_ids(array, max_characters)
     array = np.ascontiguousarray(array, dtype=np.int64)
-    if (
-        n_ids is not None and array.size and array.view(np.uint64).max() >= n_ids
-    ):  # unsigned: a negative id is a huge one
+    # Unsigned, a negative id is a huge one.
+    if n_ids is not None and array.size and array.view(np.uint64).max() >= n_ids:
         where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= n_ids))[0])
         raise ValueError(f"char_ids: expected ids from 0 to {n_ids - 1}, got {array[where]} at {where}")
     return array
+
+
+def check_char_ids(char_ids: Tensor | np.ndarray, max_characters: int) -> None:
+    """Checks dtype and shape of character ids, wherever they are.
+
+    Raises:
+        TypeError: not integers.
+        ValueError: another number of dimensions or characters.
+    """
+    if isinstance(char_ids, Tensor):
+        is_integer = not char_ids.dtype.is_floating_point and not char_ids.dtype.is_complex
+        is_integer = is_integer and char_ids.dtype != torch.bool
+    else:
+        is_integer = char_ids.dtype.kind in "iu"
+    if not is_integer:
+        raise TypeError(f"char_ids: expected integers, got {char_ids.dtype}")
+    if char_ids.ndim != 3 or char_ids.shape[2] != max_characters:
+        expected = f"(batch_size, num_timesteps, {max_characters})"
+        raise ValueError(f"char_ids: expected shape {expected}, got {tuple(char_ids.shape)}")
 
 
 def add_markers(x: np.ndarray, mask: np.ndarray, bos: np.ndarray, eos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -35,6 +35,7 @@ def load(
     tokenizer: Tokenizer | None = None,
     precision: str = "float32",
     word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
+    cuda_graphs: bool = False,
 ) -> Embedder:
     """Loads a model for embedding texts.
 
@@ -44,13 +45,15 @@ def load(
             `options.json` and `weights.hdf5`.
         state: "reset" (a sentence always gets the same vectors), "carry" (AllenNLP's behaviour: each call continues
             from the one before) or "frozen" (all start from the state that `Embedder.warm_up` fixed).
-        device: "cpu" runs on the native kernels; another torch device, such as "cuda", on PyTorch.
+        device: "cpu" and "cuda" run on the native kernels, other torch devices on PyTorch.
         tokenizer: splits a text into tokens: any callable that takes a string and returns strings, or objects with
             their string in `.text`, such as NLTK's `word_tokenize` or a spaCy pipeline. `elmo_fast.tokenize.tokenize`
             if None.
         precision: "float32", "bf16x3", "bf16x2", "bfloat16" or "int8", the arithmetic of the native kernels, see
-            `elmo_fast.precision`; on a device other than the CPU "float32" alone.
-        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
+            `elmo_fast.precision`; with "cuda" "float32" or "bfloat16", elsewhere "float32" alone.
+        word_cache_size: most words remembered from call to call on the CPU, see `elmo_fast.word_cache`; 0 remembers
+            none.
+        cuda_graphs: with "cuda", replay each pass as one graph, see `elmo_fast.bilm.ElmoBiLm`.
     Raises:
         ValueError, TypeError: an unknown model, state, device or precision; a wrong cache size; a wrong or damaged
             file.
@@ -67,7 +70,8 @@ def load(
     if device.type == "cpu":
         engine = BiLmEngine.from_files(options_file, weight_file, precision=precision, word_cache_size=word_cache_size)
         return Embedder(EngineBiLm(engine, state), tokenizer)
-    return Embedder(ElmoBiLm(options_file, weight_file, state=state).to(device), tokenizer)
+    bilm = ElmoBiLm(options_file, weight_file, state=state, precision=precision, cuda_graphs=cuda_graphs)
+    return Embedder(bilm.to(device), tokenizer)
 
 
 class Embedder(NativePrecision, WordCached):

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 from elmo_fast import engine, models, native, reference
+from elmo_fast.cuda.backend import Backend, choose
+from elmo_fast.cuda.lstm import run_bilstm
+from elmo_fast.cuda.plan import plan_batch
+from elmo_fast.cuda.weights import CudaLstm
 from elmo_fast.lstm_cell import LstmCellWithProjection
 from elmo_fast.packed import PackedCache
 from elmo_fast.parameters import child_of
@@ -17,12 +21,14 @@ from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import State, StatefulModule, StateSlot
 from elmo_fast.weights import LstmWeights, read_lstm_weights
 
+_CPU = torch.device("cpu")
+
 
 class ElmoLstm(NativePrecision, StatefulModule):
     """A stacked bidirectional LSTM with projection, clipping and skip connections, and a state (see `StatefulModule`).
 
-    The two directions never mix. In eval mode or without recurrent dropout, on the CPU in float32 and where no
-    gradient is needed, it runs on the native kernels.
+    The two directions never mix. In eval mode or without recurrent dropout, and where no gradient is needed, it runs on
+    the native kernels: on the CPU in float32, on CUDA also in float16 and bfloat16.
 
     Args:
         input_size: size of the inputs.
@@ -132,6 +138,9 @@ class ElmoLstm(NativePrecision, StatefulModule):
 
     def run(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
         """Runs all layers from a lent state; arguments and result as `forward`."""
+        cuda = None if engine.needs_gradient([inputs]) else self.cuda_weights()
+        if cuda is not None:
+            return self._run_cuda(*cuda, inputs, lengths, slot)
         packed = self.packed_if_native() if engine.runs_native([inputs]) else None
         if packed is None:
             return self._run_reference(inputs, lengths, slot)
@@ -139,7 +148,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
         out = engine.empty_tensor(self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
         index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
         table = inputs.detach().reshape(-1, self.input_size).contiguous().numpy()
-        state = self.native_state(slot, batch_size)
+        state = self.lent_state(slot, batch_size)
         engine.run_lstm(packed, table, index, lengths.numpy(), engine.state_arrays(state), out.numpy())
         slot.final = state
         return out
@@ -158,15 +167,45 @@ class ElmoLstm(NativePrecision, StatefulModule):
         """Returns the native copy of the parameters as they are now."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
-    def native_state(self, slot: StateSlot, batch_size: int) -> State | None:
-        """Returns a lent state for the native kernels to overwrite; None where it is zero and nobody reads it after."""
+    def cuda_weights(self) -> tuple[Backend, CudaLstm] | None:
+        """Returns the parameters as the native CUDA kernels read them, or None where those cannot run now."""
+        tensors = self._tensors()
+        choice = None if self._has_dropout() else choose(tensors, self.precision)
+        if choice is None or engine.needs_gradient(tensors):
+            return None
+
+        def pack(tensors: Sequence[Tensor]) -> CudaLstm:
+            cells = [tuple(tensors[i : i + 4]) for i in range(0, len(tensors), 4)]
+            layers = list(zip(cells[0::2], cells[1::2], strict=True))
+            return CudaLstm.pack(choice.dtype, layers, self._cell_clip, self._proj_clip, self.use_skip_connections)
+
+        return choice.backend, self._packed.get_of_tensors(tensors, pack, choice)
+
+    def _run_cuda(
+        self, backend: Backend, weights: CudaLstm, inputs: Tensor, lengths: Tensor, slot: StateSlot
+    ) -> Tensor:
+        batch_size, num_timesteps, _ = inputs.shape
+        index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
+        plan = plan_batch(backend, index, lengths.cpu().numpy())
+        with backend.guard():
+            table = inputs.detach().to(weights.dtype).reshape(-1, self.input_size).contiguous()
+            size = (self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
+            out = backend.zeros(*size, dtype=weights.dtype)
+            state = self.lent_state(slot, batch_size, backend.device)
+            run_bilstm(backend, weights, table, plan, state, out)
+        slot.final = state
+        return out.to(inputs.dtype)
+
+    def lent_state(self, slot: StateSlot, batch_size: int, device: torch.device = _CPU) -> State | None:
+        """Returns a lent state for native kernels to overwrite; None where it is zero and nobody reads it after."""
         if slot.initial is not None:
             # A copy: the call must not write into a state that somebody else may hold.
-            return tuple(part.to("cpu", torch.float32, copy=True).contiguous() for part in slot.initial)
+            return tuple(part.to(device, torch.float32, copy=True).contiguous() for part in slot.initial)
         if not slot.keep:
             return None
         sizes = (2 * self.hidden_size, 2 * self.cell_size)
-        return tuple(engine.empty_tensor(self.num_layers, batch_size, size).zero_() for size in sizes)
+        shapes = ((self.num_layers, batch_size, size) for size in sizes)
+        return tuple(torch.zeros(shape, dtype=torch.float32, device=device) for shape in shapes)
 
     def _run_reference(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
         initial = slot.initial

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from elmo_fast._version import __version__
+from elmo_fast.cuda import backend
 from elmo_fast.parallel import run_tasks
 
 try:
@@ -84,7 +85,7 @@ def build_info() -> dict[str, Any]:
     Returns:
         version, isas_built and isas_available (lists of instruction set names), isa (the one in use), precisions (for
         each that can be asked for, what it runs as with this instruction set), cuda_built (whether native CUDA kernels
-        are built in), num_threads, compiler, and the versions torch and numpy.
+        are built in), cuda_devices (how many they see), num_threads, compiler, and the versions torch and numpy.
     """
     return {
         "version": __version__,
@@ -92,7 +93,8 @@ def build_info() -> dict[str, Any]:
         "isas_available": list(_cpu.isas_available()),
         "isa": _cpu.get_isa(),
         "precisions": {precision: precision_in_use(precision) for precision in PRECISIONS},
-        "cuda_built": False,
+        "cuda_built": backend.is_built(),
+        "cuda_devices": backend.device_count(),
         "num_threads": get_num_threads(),
         "compiler": _cpu.compiler(),
         "torch": torch.__version__,

@@ -21,14 +21,14 @@ class _Seen(NamedTuple):
     pointer: int
     version: int | None  # an inference tensor has none
     # A view, not a copy: it follows writes, and while it lives no other tensor can come to lie at this address.
-    sample: np.ndarray
+    sample: np.ndarray | None  # on another device than the CPU reading it would wait for that
     values: bytes
 
 
 def _see(parameter: Tensor) -> _Seen:
-    sample = _sample(parameter.detach().numpy())
+    sample = _sample(parameter.detach().numpy()) if parameter.device.type == "cpu" else None
     version = None if parameter.is_inference() else parameter._version
-    return _Seen(parameter, parameter.data_ptr(), version, sample, sample.tobytes())
+    return _Seen(parameter, parameter.data_ptr(), version, sample, b"" if sample is None else sample.tobytes())
 
 
 def _sample(array: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ class _Entry:
                 return False
             # Writes through `.data` (old optimizers, moving averages, AllenNLP itself) leave the version as it is; the
             # sample finds those that touch a tensor as a whole, and costs a third of a microsecond.
-            if sample.tobytes() != values:
+            if sample is not None and sample.tobytes() != values:
                 return False
         return True
 
@@ -67,7 +67,7 @@ class PackedCache:
 
     A parameter that was replaced, or changed in place by an optimizer step, `load_state_dict` or any operation that
     torch counts, is noticed at the next `get`. So is a write through `.data` that changes the tensor as a whole; one
-    that changes a few single elements may not be: call `clear` after such a write.
+    that changes a few single elements may not be, and on another device than the CPU none is: call `clear` after it.
 
     Copies and pickles of it are empty, and so are rebuilt on first use.
     """
@@ -84,6 +84,16 @@ class PackedCache:
             build: makes the native object of the parameters as C-contiguous arrays, and keeps none of these.
             form: what else the native object depends on.
         """
+
+        def build_of_tensors(tensors: Sequence[Tensor]) -> Any:
+            return build([np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors])
+
+        return self.get_of_tensors(parameters, build_of_tensors, form)
+
+    def get_of_tensors(
+        self, parameters: Sequence[Tensor], build: Callable[[Sequence[Tensor]], Any], form: Hashable = None
+    ) -> Any:
+        """As `get`, on any device: `build` takes the tensors themselves."""
         entry = self._entry
         if entry is None or not entry.still(parameters, form):
             with self._lock:
@@ -91,8 +101,7 @@ class PackedCache:
                 if entry is None or not entry.still(parameters, form):
                     self._entry = None  # free the old copy before making the new one
                     seen = [_see(parameter) for parameter in parameters]
-                    arrays = [np.ascontiguousarray(parameter.detach().numpy()) for parameter in parameters]
-                    entry = _Entry(seen, form, build(arrays))
+                    entry = _Entry(seen, form, build(parameters))
                     self._entry = entry
         return entry.packed
 

@@ -37,3 +37,9 @@ def child_of(module: nn.Module, name: str) -> nn.Module:
     """`getattr(module, name)` for a submodule, several times faster."""
     found = module._modules.get(name)
     return getattr(module, name) if found is None else found
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a part is the original one, without hooks that a pass which goes around its `forward` would miss."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) is kind and not any(hooks)

@@ -11,12 +11,17 @@
 "bf16x3" and "bf16x2" need AMX and run as "float32" on a processor without it; "bfloat16" and "int8" always run as
 themselves. Cell state, gates and layer outputs are float32 in all of them.
 
-A precision is one of the native kernels. Where these do not run (gradients of the biLM's weights, CUDA, other dtypes),
-the plain PyTorch definition computes in the dtype of its tensors, whatever the precision says. PyTorch's own
-`torch.set_float32_matmul_precision` is not consulted.
+On CUDA, "bfloat16" stores float32 weights and activations as bfloat16; a model moved there in another precision runs as
+"float32".
+
+A precision is one of the native kernels. Where these do not run (gradients of the biLM's weights, other dtypes), the
+plain PyTorch definition computes in the dtype of its tensors, whatever the precision says. PyTorch's own
+`torch.set_float32_matmul_precision` is not consulted on the CPU; on CUDA, PyTorch's matrix products follow it.
 """
 
 from __future__ import annotations
+
+import torch
 
 from elmo_fast import native
 from elmo_fast.native import PRECISIONS
@@ -29,12 +34,13 @@ def check_precision(precision: str) -> str:
     return precision
 
 
-def check_device(precision: str, device: object) -> None:
-    """Raises ValueError where a precision other than "float32" was asked for on a device without native kernels."""
-    if precision != "float32":
+def check_device(precision: str, device: torch.device) -> None:
+    """Raises ValueError where a precision was asked for that a device other than the CPU does not have."""
+    expected = ("float32", "bfloat16") if device.type == "cuda" else ("float32",)
+    if precision not in expected:
         raise ValueError(
-            f'precision: expected "float32" with device {str(device)!r}, got {precision!r}: the native kernels are for '
-            "the CPU only"
+            f"precision: expected {' or '.join(map(repr, expected))} with device {str(device)!r}, got {precision!r}: "
+            "the others are the CPU's"
         )
 
 

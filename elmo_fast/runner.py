@@ -135,13 +135,14 @@ class Runner:
             numbers = [number for number, sentence in enumerate(sentences) if len(sentence)]
             for group in batches_by_length([len(sentences[number]) for number in numbers], batch_size):
                 rows = [numbers[i] for i in group]
-                yield rows, self._forward([sentences[row] for row in rows])
+                yield from _halving(rows, lambda part: self._forward([sentences[row] for row in part]))
             return
         for start in range(0, len(sentences), batch_size):
             batch = sentences[start : start + batch_size]
             if any(map(len, batch)):
                 for rows in row_groups([len(sentence) for sentence in batch], len(batch)):
-                    yield list(range(start + rows.start, start + rows.stop)), self._carry_rows(batch[rows], rows.start)
+                    numbers = list(range(start + rows.start, start + rows.stop))
+                    yield from _halving(numbers, lambda part, first=start: self._carry(sentences, part, first))
 
     def embed(self, sentences: Sentences, batch_size: int) -> list[np.ndarray]:
         """Returns each sentence's layers, (num_layers, length, output_dim) float32 without markers, in order.
@@ -176,6 +177,9 @@ class Runner:
     def _nothing(self) -> np.ndarray:
         return np.zeros((self.num_layers, 0, self.output_dim), dtype=np.float32)
 
+    def _carry(self, sentences: Sentences, numbers: Sequence[int], first: int) -> Sequence[Tensor]:
+        return self._carry_rows([sentences[number] for number in numbers], numbers[0] - first)
+
     def _carry_rows(self, sentences: Sentences, first_row: int) -> Sequence[Tensor]:
         """Runs sentences as rows first_row, first_row + 1, ... of the carried state."""
         states = self._states
@@ -191,6 +195,23 @@ class Runner:
             finally:
                 states._states = after
         return layers
+
+
+def _halving(numbers: list[int], run: Callable[[list[int]], Sequence[Tensor]]) -> Iterator[Batch]:
+    """Runs a batch, in halves if the GPU has no memory for the whole; a single sentence's error passes."""
+    try:
+        layers = run(numbers)
+    except torch.cuda.OutOfMemoryError:
+        if len(numbers) == 1:
+            raise
+        layers = None
+    if layers is not None:
+        yield numbers, layers
+        return
+    # Out of the handler: the error's traceback held the tensors of the failed attempt.
+    middle = len(numbers) // 2
+    yield from _halving(numbers[:middle], run)
+    yield from _halving(numbers[middle:], run)
 
 
 def as_arrays(layers: Sequence[Tensor]) -> list[np.ndarray]:

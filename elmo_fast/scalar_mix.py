@@ -63,10 +63,16 @@ class ScalarMix(_Mix):
             (..., dim).
         """
         tensors = self._prepare(tensors, mask)
-        scalars = [parameter_of(self.scalar_parameters, str(k)) for k in range(self.mixture_size)]
-        weights = torch.softmax(torch.cat(scalars), dim=0)
-        first, *rest = [weight * tensor for weight, tensor in zip(weights.split(1), tensors, strict=True)]
+        first, *rest = [weight * tensor for weight, tensor in zip(self._softmax().split(1), tensors, strict=True)]
         return self.gamma * sum(rest, first)
+
+    def weights(self) -> Tensor:
+        """Returns what each tensor is multiplied by in all, `gamma * softmax(w)`: (mixture_size,)."""
+        return self.gamma * self._softmax()
+
+    def _softmax(self) -> Tensor:
+        scalars = [parameter_of(self.scalar_parameters, str(k)) for k in range(self.mixture_size)]
+        return torch.softmax(torch.cat(scalars), dim=0)
 
 
 class AdditiveMix(_Mix):

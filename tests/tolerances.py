@@ -1,5 +1,7 @@
 """Every tolerance of the test suite, in one table: the largest absolute difference, unless a name says more."""
 
+import torch
+
 GOLDEN = 2e-6
 """A float32 result of this package against a stored one of AllenNLP or of the original TensorFlow code."""
 
@@ -72,3 +74,6 @@ They add in another order: that is all of float32's error, and here and there le
 
 PROBE = {"float32": 0.0, "bf16x3": 0.0005, "bf16x2": 0.0005, "bfloat16": 0.003, "int8": 0.007}
 """How much of a linear probe's accuracy a precision may cost. With 10,000 tokens one standard error is 0.003."""
+
+CUDA_STORAGE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}
+"""The same where weights and activations are stored in 16 bits, as a part of the largest value."""

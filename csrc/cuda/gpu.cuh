@@ -1,0 +1,144 @@
+// The one seam between the kernels and what runs them: CUDA under nvcc, or the emulator of tests/gpu_emu/ under a host
+// compiler. No other file of this folder asks which of the two it is.
+//
+// A kernel is a function of one plain struct. It takes thread and block numbers, barriers, shuffles and shared memory
+// from here, computes in float, and has no inline assembly.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "device.h"
+#include "mutants.h"
+
+namespace elmo_fast {
+namespace gpu {
+
+constexpr int kWarp = 32;
+
+struct LaunchConfig {
+  unsigned grid_x = 1, grid_y = 1, grid_z = 1;
+  unsigned block = 1;       // threads
+  size_t shared_bytes = 0;  // dynamic
+  bool cooperative = false;
+};
+
+}  // namespace gpu
+}  // namespace elmo_fast
+
+#ifdef ELMO_FAST_GPU_EMULATION
+#include "gpu_emulation.h"
+#else
+
+#include <cooperative_groups.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#define GPU_KERNEL __global__
+#define GPU_DEVICE __device__ __forceinline__
+#define GPU_SHARED(type, name, n) __shared__ type name[n]
+// Dynamic shared memory; gpu::piece takes arrays out of it.
+#define GPU_DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
+
+namespace elmo_fast {
+namespace gpu {
+
+using Stream = cudaStream_t;
+using Words4 = uint4;
+using Floats4 = float4;
+
+GPU_DEVICE constexpr bool mutated(Mutant) { return false; }
+
+GPU_DEVICE int thread() { return static_cast<int>(threadIdx.x); }
+GPU_DEVICE int block_size() { return static_cast<int>(blockDim.x); }
+GPU_DEVICE int block_x() { return static_cast<int>(blockIdx.x); }
+GPU_DEVICE int block_y() { return static_cast<int>(blockIdx.y); }
+GPU_DEVICE int block_z() { return static_cast<int>(blockIdx.z); }
+GPU_DEVICE int grid_x() { return static_cast<int>(gridDim.x); }
+
+GPU_DEVICE void block_barrier() { __syncthreads(); }
+GPU_DEVICE void grid_barrier() { cooperative_groups::this_grid().sync(); }
+// The value of the lane whose number differs in `bits`; all 32 lanes take part.
+GPU_DEVICE float shuffle_xor(float value, int bits) { return __shfl_xor_sync(0xffffffffu, value, bits); }
+
+template <class T>
+GPU_DEVICE T* piece(char* shared, size_t offset, size_t) {
+  return reinterpret_cast<T*>(shared + offset);
+}
+
+GPU_DEVICE float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+GPU_DEVICE uint16_t float_to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
+GPU_DEVICE float word_to_float(uint32_t bits) { return __uint_as_float(bits); }
+GPU_DEVICE uint32_t float_to_word(float x) { return __float_as_uint(x); }
+
+inline void check(cudaError_t status, const std::string& what) {
+  if (status != cudaSuccess) throw Error(what + ": " + cudaGetErrorName(status) + ": " + cudaGetErrorString(status));
+}
+
+template <class Params>
+void launch(const char* name, void (*kernel)(Params), const LaunchConfig& config, Stream stream, const Params& params) {
+  cudaLaunchConfig_t c = {};
+  c.gridDim = dim3(config.grid_x, config.grid_y, config.grid_z);
+  c.blockDim = dim3(config.block);
+  c.dynamicSmemBytes = config.shared_bytes;
+  c.stream = stream;
+  cudaLaunchAttribute cooperative;
+  cooperative.id = cudaLaunchAttributeCooperative;
+  cooperative.val.cooperative = 1;
+  c.attrs = &cooperative;
+  c.numAttrs = config.cooperative ? 1 : 0;
+  check(cudaLaunchKernelEx(&c, kernel, params), std::string("launching ") + name);
+}
+
+// Allows a kernel more dynamic shared memory than every GPU gives, and returns how many of its blocks fit a
+// multiprocessor at a time. Belongs to a warm-up: it may load the module.
+template <class Params>
+int allow_shared(const char* name, void (*kernel)(Params), const LaunchConfig& config) {
+  const auto* f = reinterpret_cast<const void*>(kernel);
+  check(cudaFuncSetAttribute(f, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(config.shared_bytes)),
+        std::string("asking for shared memory for ") + name);
+  int blocks = 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, f, static_cast<int>(config.block), config.shared_bytes),
+        std::string("asking for the occupancy of ") + name);
+  return blocks;
+}
+
+// Devices of this process; see device.h, which the .cc files use.
+inline int count_devices() {
+  int n = 0;
+  return cudaGetDeviceCount(&n) == cudaSuccess ? n : (cudaGetLastError(), 0);
+}
+
+inline DeviceProperties query_device(int device) {
+  cudaDeviceProp p;
+  check(cudaGetDeviceProperties(&p, device), "asking for the properties of CUDA device " + std::to_string(device));
+  return {p.name, 10 * p.major + p.minor, p.multiProcessorCount, p.sharedMemPerBlockOptin, p.cooperativeLaunch != 0};
+}
+
+// This module has a CUDA runtime of its own, beside PyTorch's, and so a current device of its own.
+inline void choose_device(int device) {
+  check(cudaSetDevice(device), "choosing CUDA device " + std::to_string(device));
+}
+
+}  // namespace gpu
+}  // namespace elmo_fast
+
+#endif
+
+namespace elmo_fast {
+namespace gpu {
+
+GPU_DEVICE void sync_block(Mutant without) {
+  if (!mutated(without)) block_barrier();
+}
+
+GPU_DEVICE void sync_grid(Mutant without) {
+  if (!mutated(without)) grid_barrier();
+}
+
+// A condition that a mutant takes for granted.
+GPU_DEVICE bool holds(Mutant always, bool condition) { return condition || mutated(always); }
+
+}  // namespace gpu
+}  // namespace elmo_fast

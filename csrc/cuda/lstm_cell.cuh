@@ -1,0 +1,179 @@
+// What both LSTM kernels are made of: a warp's cell, and a block's four outputs, for a tile of R rows.
+//
+//   c = sigmoid(i) * tanh(g) + sigmoid(f) * c, clipped;  m = sigmoid(o) * tanh(c)
+//   h = W_P m, clipped;  y = h (+ the layer's input)
+// Source: Sak et al. 2014, arXiv:1402.1128; clipping and skip connection as in bilm-tf.
+#pragma once
+
+#include "params.h"
+#include "storage.cuh"
+
+namespace elmo_fast {
+namespace gpu {
+
+// One step of one direction, and where its tokens stand.
+struct Step {
+  int number, direction;
+  int n_active;         // rows that are at least this long, where that is known on the host; else all of them
+  int64_t first_token;  // of this step
+};
+
+// A row of a tile at one step.
+struct TileRow {
+  int row;
+  bool live;      // it is one, and the sentence is that long
+  int64_t token;  // its place in step order
+};
+
+GPU_DEVICE TileRow tile_row(const LstmLayerParams& p, const Step& s, int row, Mutant row_bound, Mutant length_bound) {
+  const bool exists = holds(row_bound, row < s.n_active);
+  return {row, exists && holds(length_bound, s.number < p.lengths[row]), s.first_token + row};
+}
+
+// sums[4 * r + i] += four rows of weights times R rows of x, over this lane's part of k: a vector at `first`, and then
+// every `step`. depth and the rows' lengths are multiples of kPadded.
+template <class T, int R>
+GPU_DEVICE void dot_four(const T* const (&w)[4], const float* const (&x)[R], int first, int step, int depth,
+                         float (&sums)[4 * R]) {
+  constexpr int V = kVector<T>;
+  const int end = mutated(Mutant::kDotDepth) ? depth + step : depth;
+  for (int k = first; k < end; k += step) {
+    float weights[4][V];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) load_vector(w[i] + k, weights[i]);
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+#pragma unroll
+      for (int part = 0; part < V; part += 4) {
+        float values[4];
+        load_vector(x[r] + k + part, values);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) sums[4 * r + i] += weights[i][part + j] * values[j];
+        }
+      }
+    }
+  }
+}
+
+// Adds N values over the lanes of a warp; lane l returns the sum of value l % N. Each exchange halves what a lane still
+// has to add: N - 1 shuffles and log2(32 / N) more, where N sums one by one would take 5 N.
+template <int N>
+GPU_DEVICE float warp_sums(float (&v)[N]) {
+  const int lane = thread() % kWarp;
+#pragma unroll
+  for (int width = N / 2; width >= 1; width /= 2) {
+    const bool upper = (lane & width) != 0;
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      const float kept = upper ? v[i + width] : v[i];
+      const float sent = upper ? v[i] : v[i + width];
+      v[i] = kept + shuffle_xor(sent, width);
+    }
+  }
+  float sum = v[0];
+#pragma unroll
+  for (int bits = N; bits < kWarp; bits *= 2) sum += shuffle_xor(sum, bits);
+  return sum;
+}
+
+GPU_DEVICE float clip(float x, float bound) {  // a NaN stays one
+  return bound > 0.0f ? (x > bound ? bound : x < -bound ? -bound : x) : x;
+}
+
+// Copies rows [first_row, first_row + R) of x, zero from n_rows on, into shared memory.
+template <int R>
+GPU_DEVICE void stage_rows(const float* x, int row_size, int first_row, int n_rows, float* staged) {
+  for (int i = thread(); i < R * row_size; i += block_size()) {
+    const bool exists = holds(Mutant::kStageRowBound, first_row + i / row_size < n_rows);
+    staged[i] = exists ? x[static_cast<int64_t>(first_row) * row_size + i] : 0.0f;
+  }
+}
+
+// One cell of R rows; the whole warp takes part.
+//   w: (4 gates of the cell, gate_stride apart), of padded projection_dim weights each
+//   staged: (R, padded projection_dim), the rows' h
+template <class T, int R>
+GPU_DEVICE void update_cell(const LstmLayerParams& p, const Step& s, int first_row, int cell, const T* w,
+                            int64_t gate_stride, const float* staged) {
+  const int lane = thread() % kWarp, row_size = padded(p.projection_dim);
+  const T* gate_weights[4];
+  const float* x[R];
+  float sums[4 * R];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) gate_weights[i] = w + i * gate_stride;
+#pragma unroll
+  for (int r = 0; r < R; ++r) x[r] = staged + r * row_size;
+#pragma unroll
+  for (int i = 0; i < 4 * R; ++i) sums[i] = 0.0f;
+  dot_four<T, R>(gate_weights, x, lane * kVector<T>, kWarp * kVector<T>, row_size, sums);
+  float gate = warp_sums<4 * R>(sums);
+
+  // Lane 4 * r + i now has gate i of row r.
+  const TileRow at = tile_row(p, s, first_row + lane / 4 % R, Mutant::kGatesRowBound, Mutant::kGatesLength);
+  if (at.live) {
+    const int64_t slot = p.slots[s.direction] ? p.slots[s.direction][at.token] : at.token - p.first_token;
+    const T* xw = static_cast<const T*>(p.xw[s.direction]) + slot * 4 * p.cell_size;
+    gate += to_float(xw[lane % 4 * p.cell_size + cell]);
+  }
+  const float forget = shuffle_xor(gate, 1), candidate = shuffle_xor(gate, 2), output = shuffle_xor(gate, 3);
+  if (at.live && lane % 4 == 0 && lane < 4 * R) {
+    const int64_t row = static_cast<int64_t>(s.direction) * p.n_rows + at.row;
+    float* c = p.c + row * p.cell_size + cell;
+    float state = sigmoid(gate) * tanhf(candidate) + sigmoid(forget) * *c;
+    if (!mutated(Mutant::kCellClip)) state = clip(state, p.cell_clip);
+    *c = state;
+    p.m[row * padded(p.cell_size) + cell] = sigmoid(output) * tanhf(state);
+  }
+}
+
+// Outputs first_output to first_output + 3 of R rows; the whole block takes part, its warps split the sum.
+//   w: (4, padded cell_size) weights; of the rows beyond projection_dim none is read
+//   partials: (warps, 4 * R) floats of shared memory
+template <class T, int R>
+GPU_DEVICE void project_outputs(const LstmLayerParams& p, const Step& s, int first_row, int first_output, const T* w,
+                                float* partials) {
+  const int warp = thread() / kWarp, n_warps = block_size() / kWarp, lane = thread() % kWarp;
+  const int row_size = padded(p.cell_size);
+  const float* m = p.m + static_cast<int64_t>(s.direction) * p.n_rows * row_size;
+  const T* weights[4];
+  const float* x[R];
+  float sums[4 * R];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int left = p.projection_dim - 1 - first_output;
+    weights[i] = w + static_cast<int64_t>(i < left ? i : left) * row_size;
+  }
+#pragma unroll
+  for (int r = 0; r < R; ++r) {
+    const int row = first_row + r < s.n_active ? first_row + r : s.n_active - 1;
+    x[r] = m + static_cast<int64_t>(row) * row_size;
+  }
+#pragma unroll
+  for (int i = 0; i < 4 * R; ++i) sums[i] = 0.0f;
+  dot_four<T, R>(weights, x, thread() * kVector<T>, block_size() * kVector<T>, row_size, sums);
+  const float sum = warp_sums<4 * R>(sums);
+  if (lane < 4 * R) partials[warp * 4 * R + lane] = sum;
+  sync_block(Mutant::kPartialsBarrier);
+
+  if (thread() >= 4 * R) return;
+  const TileRow at = tile_row(p, s, first_row + thread() / 4, Mutant::kProjectRowBound, Mutant::kProjectLength);
+  const int output = first_output + thread() % 4;
+  if (!at.live || !holds(Mutant::kOutputBound, output < p.projection_dim)) return;
+  float h = 0.0f;
+  for (int i = 0; i < n_warps; ++i) h += partials[i * 4 * R + thread()];
+  if (!mutated(Mutant::kProjClip)) h = clip(h, p.proj_clip);
+  const int d = s.direction;
+  p.h[(static_cast<int64_t>(d) * p.n_rows + at.row) * padded(p.projection_dim) + output] = h;
+  const int64_t token = at.token * p.projection_dim + output;
+  if (p.below[d] && !mutated(Mutant::kSkipOmitted)) h += to_float(static_cast<const T*>(p.below[d])[token]);
+  if (p.above[d]) store(static_cast<T*>(p.above[d]) + token, h);
+  const bool backward = d == 1 && !mutated(Mutant::kReverseTime);
+  const int64_t time = backward ? p.lengths[at.row] - 1 - s.number : s.number;
+  const int64_t position = (static_cast<int64_t>(p.rows[at.row]) * p.num_timesteps + time) * 2 + d;
+  store(static_cast<T*>(p.out) + position * p.projection_dim + output, h);
+}
+
+}  // namespace gpu
+}  // namespace elmo_fast

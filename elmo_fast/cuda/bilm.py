@@ -1,0 +1,96 @@
+"""A whole biLM on CUDA: character ids in, all layers out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elmo_fast import reference
+from elmo_fast.characters import marker_char_ids
+from elmo_fast.cuda.backend import Backend
+from elmo_fast.cuda.encoder import encode_tokens
+from elmo_fast.cuda.lstm import run_bilstm
+from elmo_fast.cuda.plan import plan_batch, plan_padded
+from elmo_fast.cuda.weights import CudaEncoder, CudaLstm
+from elmo_fast.native import _cpu as cpu
+from elmo_fast.state import State
+
+
+@dataclass(frozen=True)
+class CudaBiLm:
+    """The packed weights of a biLM on one device."""
+
+    backend: Backend
+    encoder: CudaEncoder
+    lstm: CudaLstm
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.lstm.layers) + 1
+
+    def zero_state(self, batch_size: int) -> State:
+        """Returns a state of zeros, float32, for `forward` to start from and to overwrite."""
+        sizes = (2 * self.lstm.projection_dim, 2 * self.lstm.cell_size)
+        return tuple(self.backend.zeros(self.num_layers - 1, batch_size, size) for size in sizes)
+
+    def forward(self, char_ids: np.ndarray, state: State | None) -> tuple[Tensor, Tensor]:
+        """Computes all layers; equal words once, nothing for padding. The batch is planned on the host.
+
+        Args:
+            char_ids: (batch_size, num_timesteps, max_characters) as `elmo_fast.engine.char_ids_array` returns them.
+            state: see `elmo_fast.cuda.lstm.run_bilstm`.
+        Returns:
+            (num_layers, batch_size, num_timesteps + 2, 2 * projection_dim) in the storage dtype, markers included, zero
+            on padding; and the mask (batch_size, num_timesteps + 2) bool.
+        Raises:
+            ValueError: an id that the model does not know.
+        """
+        bos, eos = marker_char_ids(self.encoder.max_characters)
+        distinct, index, mask = cpu.distinct_tokens(char_ids, bos, eos, self.encoder.n_ids)
+        plan = plan_batch(self.backend, index, mask.sum(axis=1, dtype=np.int64))
+        there = torch.from_numpy(mask).to(self.backend.device)
+        tokens = torch.from_numpy(index).to(self.backend.device)
+        with self.backend.guard():
+            table = encode_tokens(self.backend, self.encoder, torch.from_numpy(distinct).to(self.backend.device))
+            out = self._outputs(there)
+            embedded = table.index_select(0, tokens.flatten()) if len(table) else table.new_zeros(tokens.numel(), 0)
+            self._duplicate(embedded, there, out)
+            run_bilstm(self.backend, self.lstm, table, plan, state, out[1:])
+        return out, there
+
+    def markers(self) -> tuple[Tensor, Tensor]:
+        """Returns the character ids of `<S>` and `</S>` on the device, int32."""
+        ids = marker_char_ids(self.encoder.max_characters)
+        return tuple(torch.from_numpy(marker).to(self.backend.device, torch.int32) for marker in ids)
+
+    def forward_padded(
+        self, char_ids: Tensor, markers: tuple[Tensor, Tensor], state: State | None
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward`, wholly on the device: nothing is read back, so that it can be captured in a CUDA graph.
+
+        Every position is encoded, and every step runs all rows; the numbers are the same.
+
+        Args:
+            char_ids: (batch_size, num_timesteps, max_characters) int32 on the device; NaN comes of an unknown id.
+            markers: what `markers` returns.
+        """
+        ids, mask = reference.add_markers(char_ids, (char_ids > 0).any(dim=-1), *markers)
+        with self.backend.guard():
+            plan = plan_padded(self.backend, mask.sum(dim=1, dtype=torch.int32), mask.shape[1])
+            table = encode_tokens(self.backend, self.encoder, ids.flatten(0, 1).contiguous())
+            out = self._outputs(mask)
+            self._duplicate(table, mask, out)
+            run_bilstm(self.backend, self.lstm, table, plan, state, out[1:])
+        return out, mask
+
+    def _outputs(self, mask: Tensor) -> Tensor:
+        return self.backend.zeros(self.num_layers, *mask.shape, 2 * self.lstm.projection_dim, dtype=self.lstm.dtype)
+
+    def _duplicate(self, tokens: Tensor, mask: Tensor, out: Tensor) -> None:
+        """Layer 0: the token embedding once for each direction, zero where the mask is false."""
+        halves = out[0].unflatten(-1, (2, -1))
+        halves.copy_(tokens.view(*mask.shape, 1, -1).expand_as(halves))
+        halves.masked_fill_(~mask[:, :, None, None], 0.0)

@@ -1,0 +1,120 @@
+"""A whole forward pass as one CUDA graph, for each size of batch: many small launches become one.
+
+A graph has fixed addresses and a fixed size. Batches are padded to the next of few sizes, copied into the graph's own
+tensors, and the results are copied out. Nothing is computed once for equal words, and padding is computed too: this is
+for latency, with one or few sentences a call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from elmo_fast.cuda.bilm import CudaBiLm
+from elmo_fast.state import State
+
+MOST_GRAPHS = 16
+"""Graphs kept; each holds the activations of its batch. The least recently used one goes first."""
+LENGTH_STEP = 8
+_WARM_UPS = 2
+
+
+def bucket(batch_size: int, num_timesteps: int) -> tuple[int, int]:
+    """The size that a batch is padded to: the next power of two of rows, the next multiple of `LENGTH_STEP` tokens."""
+    return 1 << max(0, batch_size - 1).bit_length(), -(-max(1, num_timesteps) // LENGTH_STEP) * LENGTH_STEP
+
+
+class GraphedBiLm:
+    """Runs a `CudaBiLm` by CUDA graphs. Threads may share it; their calls run one after the other."""
+
+    def __init__(self, bilm: CudaBiLm) -> None:
+        self.bilm = bilm
+        self._lock = threading.Lock()
+        self._graphs: OrderedDict[tuple[int, int], _Graph] = OrderedDict()
+
+    def forward(self, char_ids: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
+        """As `CudaBiLm.forward_padded`; new tensors each time.
+
+        Args:
+            char_ids: (batch_size, num_timesteps, max_characters) integers on the device.
+            state: overwritten with the final one; None is zero.
+        """
+        size = bucket(*char_ids.shape[:2])
+        with self._lock, self.bilm.backend.guard():
+            graph = self._graphs.get(size)
+            if graph is None:
+                while len(self._graphs) >= MOST_GRAPHS:
+                    self._graphs.popitem(last=False)
+                graph = self._graphs[size] = _Graph(self.bilm, *size, char_ids.shape[2])
+            self._graphs.move_to_end(size)
+            return graph.run(char_ids, state)
+
+
+class GraphCache:
+    """Holds the graphs of a module's weights for as long as these stay the same. Copies and pickles of it are empty."""
+
+    def __init__(self) -> None:
+        self._graphed: GraphedBiLm | None = None
+
+    def get(self, bilm: CudaBiLm) -> GraphedBiLm:
+        """Returns what runs this biLM by graphs, with those captured before if its weights are the same objects."""
+        graphed = self._graphed
+        if graphed is None or graphed.bilm.encoder is not bilm.encoder or graphed.bilm.lstm is not bilm.lstm:
+            graphed = self._graphed = GraphedBiLm(bilm)
+        return graphed
+
+    def __reduce__(self) -> tuple[type[GraphCache], tuple[()]]:
+        return type(self), ()
+
+
+class _Graph:
+    def __init__(self, bilm: CudaBiLm, batch_size: int, num_timesteps: int, max_characters: int) -> None:
+        backend = bilm.backend
+        self._char_ids = backend.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int32)
+        self._state = bilm.zero_state(batch_size)
+        markers = bilm.markers()
+        self._replay = capture(backend.device, lambda: bilm.forward_padded(self._char_ids, markers, self._state))
+
+    def run(self, char_ids: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
+        batch_size, num_timesteps, _ = char_ids.shape
+        self._char_ids.zero_()
+        self._char_ids[:batch_size, :num_timesteps].copy_(char_ids)
+        for k, own in enumerate(self._state):
+            own.zero_()
+            if state is not None:
+                own[:, :batch_size].copy_(state[k])
+        out, mask = self._replay()
+        if state is not None:
+            for own, part in zip(self._state, state, strict=True):
+                part.copy_(own[:, :batch_size])
+        shown = slice(batch_size), slice(num_timesteps + 2)
+        return out[(slice(None), *shown)].clone(memory_format=torch.contiguous_format), mask[shown].clone()
+
+
+def capture(device: torch.device, run: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Captures a call and returns what replays it and returns its results, the same tensors each time.
+
+    Elsewhere than on CUDA, the call itself.
+    """
+    if device.type != "cuda":
+        return run
+    # Outside of the graph first: modules are loaded, kernels readied and libraries' workspaces taken there.
+    aside = torch.cuda.Stream(device)
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(aside):
+        for _ in range(_WARM_UPS):
+            run()
+    torch.cuda.current_stream(device).wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = run()
+
+    def replay() -> tuple[Tensor, Tensor]:
+        graph.replay()
+        return results
+
+    return replay

@@ -1,0 +1,147 @@
+"""The biLSTM on CUDA: torch's product of the inputs of many steps, then the step kernels or the persistent one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elmo_fast.cuda.backend import Backend
+from elmo_fast.cuda.plan import CHUNK_TOKENS, BatchPlan
+from elmo_fast.cuda.weights import CudaLstm, DirectionWeights, padded
+from elmo_fast.state import State
+
+
+def run_bilstm(
+    backend: Backend, weights: CudaLstm, table: Tensor, plan: BatchPlan, state: State | None, out: Tensor
+) -> None:
+    """Runs all layers over ragged rows.
+
+    Args:
+        backend: the device's kernels.
+        weights: on that device.
+        table: (n, input_size) in the storage dtype; the plan's slots are rows of it.
+        plan: the batch.
+        state: h (n_layers, batch_size, 2 * projection_dim) and c (n_layers, batch_size, 2 * cell_size), float32, to
+            start from; overwritten with the final one. None is zero, and no final state is wanted.
+        out: (n_layers, batch_size, num_timesteps, 2 * projection_dim) in the storage dtype, zeros; positions within the
+            rows' lengths are written.
+    """
+    if plan.n_rows == 0:
+        return
+    below: Tensor | None = None
+    for number, layer in enumerate(weights.layers):
+        above = None
+        if number + 1 < len(weights.layers):
+            # Zeros: where only the device knows the lengths, positions beyond them are multiplied, though never read.
+            above = backend.zeros(2, plan.n_tokens, weights.projection_dim, dtype=weights.dtype)
+        buffers = _Buffers(backend, weights, plan, state, number)
+        params = buffers.params(out[number], below if weights.use_skip_connections else None, above)
+        inputs = _Inputs(backend, layer, plan, table if below is None else below, from_table=below is None)
+        persistent = backend.persistent_plan(weights.dtype, weights.projection_dim, weights.cell_size, plan.n_rows)
+        for first_step, last_step in inputs.chunks():
+            xw = inputs.product(first_step, last_step)  # keeps the memory until the kernels are launched
+            inputs.describe(params, xw, first_step)
+            _launch(backend, weights, params, plan, persistent, first_step, last_step)
+        if state is not None:
+            buffers.store(state, number)
+        below = above
+
+
+def _launch(
+    backend: Backend, weights: CudaLstm, params: Any, plan: BatchPlan, persistent: Any, first: int, last: int
+) -> None:
+    common = {"device": backend.number, "storage": backend.storage(weights.dtype), "layer": params}
+    steps = {"first_step": first, "last_step": last, "stream": backend.stream()}
+    if persistent is None:
+        backend.kernels.lstm_steps(**common, first_of_step=plan.first_of_step, **steps)
+    else:
+        offsets = plan.device_first_of_step.data_ptr()
+        backend.kernels.lstm_persistent(**common, plan=persistent, first_of_step=offsets, **steps)
+
+
+class _Inputs:
+    """The input products of a layer's two directions, a chunk of steps at a time."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        layer: tuple[DirectionWeights, DirectionWeights],
+        plan: BatchPlan,
+        rows: Tensor,
+        *,
+        from_table: bool,
+    ) -> None:
+        self._backend = backend
+        self._layer = layer
+        self._plan = plan
+        self._rows = rows
+        self._from_table = from_table
+        # Equal words then share a row of the product.
+        self._whole_table = from_table and len(rows) <= min(CHUNK_TOKENS, plan.n_tokens)
+
+    def chunks(self) -> list[tuple[int, int]]:
+        return [(0, self._plan.n_steps)] if self._whole_table else list(self._plan.chunks())
+
+    def product(self, first_step: int, last_step: int) -> list[Tensor]:
+        """(rows, 4 * cell_size) of each direction, bias included."""
+        first, last = self._plan.first_of_step[first_step], self._plan.first_of_step[last_step]
+        products = []
+        for direction, weights in enumerate(self._layer):
+            if self._whole_table:
+                x = self._rows
+            elif self._from_table:
+                x = self._rows.index_select(0, self._plan.slots[direction, first:last])
+            else:
+                x = self._rows[direction, first:last]
+            products.append(torch.addmm(weights.bias, x, weights.input.t()))
+        return products
+
+    def describe(self, params: Any, products: list[Tensor], first_step: int) -> None:
+        """Tells the kernels where the products are."""
+        params.xw = tuple(product.data_ptr() for product in products)
+        params.first_token = self._plan.first_of_step[first_step]
+        if self._whole_table:
+            params.slots = tuple(slots.data_ptr() for slots in self._plan.slots)
+        first, second = self._layer
+        params.state_weights = first.state.data_ptr(), second.state.data_ptr()
+        params.projection_weights = first.projection.data_ptr(), second.projection.data_ptr()
+
+
+class _Buffers:
+    """A layer's state in the order of the plan's rows, and its cells' outputs: float32, padded with zeros."""
+
+    def __init__(self, backend: Backend, weights: CudaLstm, plan: BatchPlan, state: State | None, number: int) -> None:
+        self._backend, self._weights, self._plan = backend, weights, plan
+        n, projection_dim, cell_size = plan.n_rows, weights.projection_dim, weights.cell_size
+        self.h = backend.zeros(2, n, padded(projection_dim))
+        self.c = backend.zeros(2, n, cell_size)
+        self.m = backend.zeros(2, n, padded(cell_size))
+        if state is not None:
+            for buffer, part, size in ((self.h, state[0], projection_dim), (self.c, state[1], cell_size)):
+                rows = part[number].index_select(0, plan.rows)
+                buffer[:, :, :size] = rows.view(n, 2, size).transpose(0, 1)
+
+    def store(self, state: State, number: int) -> None:
+        rows = self._plan.rows.long()
+        for buffer, part in zip((self.h, self.c), state, strict=True):
+            size = part.shape[2] // 2
+            part[number].index_copy_(0, rows, buffer[:, :, :size].transpose(0, 1).reshape(len(rows), 2 * size))
+
+    def params(self, out: Tensor, below: Tensor | None, above: Tensor | None) -> Any:
+        backend, weights, plan = self._backend, self._weights, self._plan
+        params = backend.kernels.LstmLayer()
+        params.out = backend.address(
+            "out", out, weights.dtype, plan.batch_size, plan.num_timesteps, 2 * weights.projection_dim
+        )
+        for name, tensor in (("below", below), ("above", above)):
+            if tensor is not None:
+                setattr(params, name, tuple(direction.data_ptr() for direction in tensor))
+        params.lengths = backend.address("lengths", plan.lengths, torch.int32, plan.n_rows)
+        params.rows = backend.address("rows", plan.rows, torch.int32, plan.n_rows)
+        params.h, params.c, params.m = self.h.data_ptr(), self.c.data_ptr(), self.m.data_ptr()
+        params.cell_clip, params.proj_clip = weights.cell_clip, weights.proj_clip
+        params.n_rows, params.num_timesteps = plan.n_rows, plan.num_timesteps
+        params.projection_dim, params.cell_size = weights.projection_dim, weights.cell_size
+        return params

@@ -1,0 +1,124 @@
+"""In which order a batch's tokens are computed: decided on the host, before the pass, and sent to the device at once.
+
+Tokens stand in step order: first what all rows compute at step 0, longest row first, then step 1, and so on. Step s of
+the forward direction is time s, of the backward direction the row's time length - 1 - s, so that each direction has its
+own order, and its rows still running at a step are always the first ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elmo_fast.cuda.backend import Backend
+
+CHUNK_TOKENS = 2048
+"""Tokens whose input product is computed, and held, at a time: 256 MiB for both directions of the original model."""
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """A ragged batch.
+
+    Attributes:
+        batch_size, num_timesteps: of the output.
+        first_of_step: the first token of each step, and behind it their number.
+        lengths, rows: (n_rows,) int32 on the device: each row's length and its number in the batch, longest first.
+        slots: (2, n_tokens) int32 on the device: for each direction, which row of the table a token reads.
+        device_first_of_step: `first_of_step` on the device, int32.
+    """
+
+    batch_size: int
+    num_timesteps: int
+    first_of_step: list[int]
+    lengths: Tensor
+    rows: Tensor
+    slots: Tensor
+    device_first_of_step: Tensor
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.rows)
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.first_of_step) - 1
+
+    @property
+    def n_tokens(self) -> int:
+        return self.first_of_step[-1]
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """Yields (first step, last step) of chunks of at most `CHUNK_TOKENS` tokens, or of one step."""
+        first = 0
+        for step in range(1, self.n_steps + 1):
+            ends = step == self.n_steps or self.first_of_step[step + 1] - self.first_of_step[first] > CHUNK_TOKENS
+            if ends:
+                yield first, step
+                first = step
+
+
+def plan_batch(backend: Backend, index: np.ndarray, lengths: np.ndarray) -> BatchPlan:
+    """Plans a batch.
+
+    Args:
+        backend: the device.
+        index: (batch_size, num_timesteps) int32: which row of a table of tokens each position reads.
+        lengths: (batch_size,) integers; rows of length 0 are left out.
+    """
+    batch_size, num_timesteps = index.shape
+    order = np.argsort(-lengths, kind="stable")
+    rows = order[: int(np.count_nonzero(lengths))]
+    row_lengths = lengths[rows]
+    n_steps = int(row_lengths[0]) if len(rows) else 0
+    steps = np.arange(n_steps)[:, None]
+    running = steps < row_lengths  # (steps, rows)
+    first_of_step = np.concatenate([[0], running.sum(axis=1).cumsum()]).astype(np.int32)
+    forward = np.broadcast_to(steps, running.shape)[running]
+    backward = np.broadcast_to(row_lengths - 1 - steps, running.shape)[running]
+    row_of_token = np.broadcast_to(rows, running.shape)[running]
+    slots = np.stack([index[row_of_token, forward], index[row_of_token, backward]])
+    # One copy for all: from pinned memory it would not even wait, but pinning costs more than such a small copy.
+    parts = [row_lengths, rows, first_of_step, slots[0], slots[1]]
+    numbers = torch.from_numpy(np.concatenate(parts).astype(np.int32)).to(backend.device)
+    lengths_there, rows_there, offsets_there, both = numbers.split([len(rows), len(rows), n_steps + 1, slots.size])
+    return BatchPlan(
+        batch_size=batch_size,
+        num_timesteps=num_timesteps,
+        first_of_step=first_of_step.tolist(),
+        lengths=lengths_there,
+        rows=rows_there,
+        slots=both.view(2, -1),
+        device_first_of_step=offsets_there,
+    )
+
+
+def plan_padded(backend: Backend, lengths: Tensor, num_timesteps: int) -> BatchPlan:
+    """Plans a batch whose lengths only the device knows: every step runs all rows, and the kernels ask for the lengths.
+
+    Nothing is read back, so that the pass can be captured in a CUDA graph.
+
+    Args:
+        lengths: (batch_size,) int32 on the device, each at least 1.
+    """
+    batch_size = len(lengths)
+    times = torch.arange(num_timesteps, dtype=torch.int32, device=backend.device)[:, None]
+    backward = (lengths - 1 - times).clamp(min=0)
+    rows = torch.arange(batch_size, dtype=torch.int32, device=backend.device)
+    places = [(rows * num_timesteps + time).flatten() for time in (times.expand(-1, batch_size), backward)]
+    offsets = list(range(0, (num_timesteps + 1) * batch_size, batch_size))
+    return BatchPlan(
+        batch_size=batch_size,
+        num_timesteps=num_timesteps,
+        first_of_step=offsets,
+        lengths=lengths,
+        rows=rows,
+        slots=torch.stack(places).contiguous(),
+        device_first_of_step=torch.arange(
+            0, (num_timesteps + 1) * batch_size, batch_size, dtype=torch.int32, device=backend.device
+        ),
+    )

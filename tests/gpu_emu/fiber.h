@@ -1,0 +1,42 @@
+// A function with a stack of its own, that the sanitizers know of.
+#pragma once
+
+#include <cstddef>
+#include <exception>
+
+namespace elmo_fast {
+namespace gpu {
+
+// Exactly so many bytes of memory, filled with 0xff.
+class Bytes {
+ public:
+  explicit Bytes(size_t n);
+  ~Bytes();
+  Bytes(const Bytes&) = delete;
+  void* data() { return data_; }
+
+ private:
+  void* data_;
+};
+
+// For ThreadSanitizer: all before order_before(p), in any fiber, comes before all after order_after(p).
+void order_before(void* p);
+void order_after(void* p);
+
+class Fiber {
+ public:
+  Fiber(void (*body)(void*), void* argument);
+  ~Fiber();
+  Fiber(const Fiber&) = delete;
+
+  void enter();    // from outside: runs the body until it leaves or ends
+  void leave();    // from inside
+  void rethrow();  // throws what the body threw, if anything
+
+ private:
+  struct State;
+  State* state_;
+};
+
+}  // namespace gpu
+}  // namespace elmo_fast
