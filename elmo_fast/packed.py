@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from elmo_fast import engine
@@ -26,7 +27,8 @@ class _Seen(NamedTuple):
 
 
 def _see(parameter: Tensor) -> _Seen:
-    sample = _sample(parameter.detach().numpy()) if parameter.device.type == "cpu" else None
+    is_plain = parameter.device.type == "cpu" and parameter.dtype == torch.float32
+    sample = _sample(parameter.detach().numpy()) if is_plain else None
     version = None if parameter.is_inference() else parameter._version
     return _Seen(parameter, parameter.data_ptr(), version, sample, b"" if sample is None else sample.tobytes())
 

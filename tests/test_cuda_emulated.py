@@ -217,7 +217,7 @@ def test_padded_pass_and_graphs_give_the_same(device, random_model) -> None:  # 
     ids[1, 0, 1] = 2**40
     graphed.state = "reset"
     top = graphed(ids)["activations"][2]
-    assert torch.isnan(top[1, :3]).all() and not torch.isnan(top[0]).any()
+    assert torch.isnan(top[1, 1]).all() and not torch.isnan(top[0]).any()
 
 
 def test_graphs_are_few(device, random_model) -> None:  # type: ignore[no-untyped-def]
@@ -266,7 +266,7 @@ def test_the_binding_refuses_nonsense(emulator) -> None:  # type: ignore[no-unty
 def test_a_too_old_gpu_is_refused(emulator) -> None:  # type: ignore[no-untyped-def]
     emulator.set_device(emulator.DeviceProperties("old", 61, 10, 49152, True))
     try:
-        with pytest.raises(RuntimeError, match=r"old.: expected compute capability 7.5 or newer, got 6.1"):
+        with pytest.raises(RuntimeError, match=r"old\): expected compute capability 7.5 or newer, got 6.1"):
             backends.Backend(emulator, CPU)
     finally:
         emulator.set_device(emulator.DeviceProperties("emulated", 90, 4, 65536, True))

@@ -153,7 +153,8 @@ void bind_cuda(py::module_& m) {
       .def_readonly("cooperative", &gpu::DeviceProperties::cooperative);
   m.def("device_count", &gpu::device_count, "CUDA devices; 0 where there is no driver.");
   m.def("device_properties", &gpu::device_properties, py::arg("device"));
-  m.def("use_device", &gpu::use_device, py::arg("device"), "Checks that a device is there and new enough.");
+  m.def("use_device", &gpu::use_device, py::arg("device"), "Checks that a device is there.");
+  m.attr("OLDEST_CAPABILITY") = gpu::kOldestCapability;
 
   py::class_<gpu::PersistentPlan>(m, "PersistentPlan")
       .def_readonly("blocks", &gpu::PersistentPlan::blocks)

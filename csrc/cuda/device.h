@@ -27,7 +27,8 @@ constexpr int kOldestCapability = 75;  // the oldest that CUDA 13 compiles for
 int device_count();
 DeviceProperties device_properties(int device);
 
-// Makes a device this thread's current one. Throws Error where it is not there or older than kOldestCapability.
+// Makes a device this thread's current one, at every call: this module has a CUDA runtime of its own, beside PyTorch's,
+// and so a current device of its own. Throws Error where it is not there.
 void use_device(int device);
 
 }  // namespace gpu

@@ -116,7 +116,6 @@ inline DeviceProperties query_device(int device) {
   return {p.name, 10 * p.major + p.minor, p.multiProcessorCount, p.sharedMemPerBlockOptin, p.cooperativeLaunch != 0};
 }
 
-// This module has a CUDA runtime of its own, beside PyTorch's, and so a current device of its own.
 inline void choose_device(int device) {
   check(cudaSetDevice(device), "choosing CUDA device " + std::to_string(device));
 }

@@ -59,23 +59,25 @@ GPU_DEVICE void dot_four(const T* const (&w)[4], const float* const (&x)[R], int
 
 // Adds N values over the lanes of a warp; lane l returns the sum of value l % N. Each exchange halves what a lane still
 // has to add: N - 1 shuffles and log2(32 / N) more, where N sums one by one would take 5 N.
-template <int N>
-GPU_DEVICE float warp_sums(float (&v)[N]) {
-  const int lane = thread() % kWarp;
+template <int N, int kAll = N>
+GPU_DEVICE float warp_sums(const float (&v)[N]) {
+  if constexpr (N == 1) {
+    float sum = v[0];
 #pragma unroll
-  for (int width = N / 2; width >= 1; width /= 2) {
-    const bool upper = (lane & width) != 0;
+    for (int bits = kAll; bits < kWarp; bits *= 2) sum += shuffle_xor(sum, bits);
+    return sum;
+  } else {
+    // A new array at each halving: one whose size changes would be kept in memory, not in registers.
+    float half[N / 2];
+    const bool upper = (thread() & (N / 2)) != 0;
 #pragma unroll
-    for (int i = 0; i < width; ++i) {
-      const float kept = upper ? v[i + width] : v[i];
-      const float sent = upper ? v[i] : v[i + width];
-      v[i] = kept + shuffle_xor(sent, width);
+    for (int i = 0; i < N / 2; ++i) {
+      const float kept = upper ? v[i + N / 2] : v[i];
+      const float sent = upper ? v[i] : v[i + N / 2];
+      half[i] = kept + shuffle_xor(sent, N / 2);
     }
+    return warp_sums<N / 2, kAll>(half);
   }
-  float sum = v[0];
-#pragma unroll
-  for (int bits = N; bits < kWarp; bits *= 2) sum += shuffle_xor(sum, bits);
-  return sum;
 }
 
 GPU_DEVICE float clip(float x, float bound) {  // a NaN stays one

@@ -59,11 +59,10 @@ GPU_KERNEL void lstm_persistent_kernel(LstmPersistentParams p) {
       sync_block(Mutant::kStageBarrier);
       for (int i = warp; i < n_cells; i += n_warps) {
         const int cell = first_cell + i;
-        if (holds(Mutant::kHeldBound, i < p.held_cells))
-          update_cell<T, R>(layer, s, first_row, cell, cells + static_cast<int64_t>(i) * 4 * h_size, h_size, staged);
-        else
-          update_cell<T, R>(layer, s, first_row, cell, state_weights + static_cast<int64_t>(cell) * h_size, gate_stride,
-                            staged);
+        const bool held = holds(Mutant::kHeldBound, i < p.held_cells);
+        const T* w =
+            held ? cells + static_cast<int64_t>(i) * 4 * h_size : state_weights + static_cast<int64_t>(cell) * h_size;
+        update_cell<T, R>(layer, s, first_row, cell, w, held ? h_size : gate_stride, staged);
       }
       sync_block(Mutant::kStageReuseBarrier);
     }

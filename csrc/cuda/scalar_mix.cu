@@ -19,8 +19,10 @@ GPU_KERNEL void scalar_mix_kernel(ScalarMixParams p) {
   const int end = mutated(Mutant::kMixBound) ? p.dim + block_size() : p.dim;
   for (int i = thread(); i < end; i += block_size()) {
     float sum = 0.0f;
-    for (int k = 0; there && k < p.n_layers; ++k)
-      sum += p.weights[k] * to_float(static_cast<const T*>(p.layers[k])[source * p.dim + i]);
+#pragma unroll  // an array of parameters is read in place only where its index is known
+    for (int k = 0; k < kMostLayers; ++k)
+      if (there && k < p.n_layers)
+        sum += p.weights[k] * to_float(static_cast<const T*>(p.layers[k])[source * p.dim + i]);
     store(static_cast<T*>(p.out) + token * p.dim + i, sum);
   }
 }

@@ -76,6 +76,10 @@ class Backend:
         self.number = device.index or 0
         kernels.use_device(self.number)
         self.properties = kernels.device_properties(self.number)
+        oldest, got = kernels.OLDEST_CAPABILITY / 10, self.properties.capability / 10
+        if got < oldest:
+            name = f"{device} ({self.properties.name})"
+            raise RuntimeError(f"{name}: expected compute capability {oldest} or newer, got {got}")
         self._prepared: set[tuple[Any, ...]] = set()
 
     def stream(self) -> int:

@@ -64,7 +64,7 @@ class CudaBiLm:
     def markers(self) -> tuple[Tensor, Tensor]:
         """Returns the character ids of `<S>` and `</S>` on the device, int32."""
         ids = marker_char_ids(self.encoder.max_characters)
-        return tuple(torch.from_numpy(marker).to(self.backend.device, torch.int32) for marker in ids)
+        return tuple(torch.tensor(marker, dtype=torch.int32, device=self.backend.device) for marker in ids)
 
     def forward_padded(
         self, char_ids: Tensor, markers: tuple[Tensor, Tensor], state: State | None

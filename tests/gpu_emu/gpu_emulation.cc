@@ -250,7 +250,7 @@ void run_grid(const char* name, const LaunchConfig& config, void (*thread)(const
   if (!config.grid_x || !config.grid_y || !config.grid_z || !config.block || config.block > 1024 ||
       config.grid_y > 65535 || config.grid_z > 65535 || config.shared_bytes > device.shared_bytes)
     throw Error(std::string("launching ") + name + ": invalid configuration");
-  if (config.cooperative && static_cast<int>(config.grid_x) > blocks_that_fit(config) * device.multiprocessors)
+  if (config.cooperative && static_cast<int>(config.grid_x) > device.multiprocessors)
     throw Error(std::string("launching ") + name + ": too many blocks in a cooperative launch");
   Grid g{name, config, {}, thread, call, 0, 0, {}};
   struct Current {
@@ -279,7 +279,7 @@ void run_grid(const char* name, const LaunchConfig& config, void (*thread)(const
   order_after(&g.end);
 }
 
-int blocks_that_fit(const LaunchConfig& config) {
+int warm_up(const LaunchConfig& config) {
   ++counters.warm_ups;
   return config.shared_bytes <= device.shared_bytes ? 1 : 0;
 }

@@ -90,11 +90,11 @@ void launch(const char* name, void (*kernel)(Params), const LaunchConfig& config
       &call);
 }
 
-int blocks_that_fit(const LaunchConfig& config);
+int warm_up(const LaunchConfig& config);  // returns the blocks that fit a multiprocessor
 
 template <class Params>
 int allow_shared(const char*, void (*)(Params), const LaunchConfig& config) {
-  return blocks_that_fit(config);
+  return warm_up(config);
 }
 
 int count_devices();
