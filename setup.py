@@ -1,6 +1,7 @@
 """Builds the native module with CMake and Ninja. Everything else is in pyproject.toml."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,49 +13,71 @@ SOURCE = Path(__file__).parent.resolve() / "csrc"
 
 
 class CMakeExtension(Extension):
-    """An extension whose sources and flags are in csrc/CMakeLists.txt."""
+    """An extension whose sources and flags are in csrc/CMakeLists.txt, as the target of its last name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, sources=[])
 
 
 class CMakeBuild(build_ext):
-    """Configures and builds csrc/ once, then puts the module where setuptools wants it."""
+    """Configures csrc/ once, builds each module, and puts it where setuptools wants it."""
 
-    def build_extension(self, ext: Extension) -> None:
+    def run(self) -> None:
+        self._build = Path(self.build_temp).resolve() / "csrc"
+        self._build.mkdir(parents=True, exist_ok=True)
+        self._configure()
+        super().run()
+
+    def _configure(self) -> None:
         import pybind11
 
-        target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        build = Path(self.build_temp).resolve() / ext.name
-        build.mkdir(parents=True, exist_ok=True)
         # An earlier build's cache names tools inside pip's temporary build environment, which is gone.
-        (build / "CMakeCache.txt").unlink(missing_ok=True)
+        (self._build / "CMakeCache.txt").unlink(missing_ok=True)
         configure = [
             "cmake",
             "-S",
             str(SOURCE),
             "-B",
-            str(build),
+            str(self._build),
             "-G",
             "Ninja",
             "-DCMAKE_BUILD_TYPE=Release",
             "-DELMO_FAST_PYTHON=ON",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
-            f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target.parent}",
-            f"-DELMO_FAST_CUDA={_cuda_choice()}",
-            *os.environ.get("CMAKE_ARGS", "").split(),
         ]
-        subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(build)], check=True)
+        if NVCC is not None:
+            configure += ["-DELMO_FAST_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={NVCC}"]
+        else:
+            print("elmo_fast: no nvcc, or ELMO_FAST_CUDA=off: without CUDA kernels; the CPU package is complete")
+        subprocess.run([*configure, *os.environ.get("CMAKE_ARGS", "").split()], check=True)
+
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        name = ext.name.rpartition(".")[2]
+        subprocess.run(["cmake", "--build", str(self._build), "--target", name], check=True)
+        (built,) = self._build.glob(f"modules/{name}.*")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(built, target)
 
 
-def _cuda_choice() -> str:
+def find_nvcc() -> str | None:
+    """CUDA's compiler as ELMO_FAST_CUDA wants it: "auto" (the default) takes it where it is, "on" insists, "off" does
+    without."""
     choice = os.environ.get("ELMO_FAST_CUDA", "auto")
     if choice not in ("auto", "on", "off"):
         raise ValueError(f"ELMO_FAST_CUDA: expected auto, on or off, got {choice!r}")
-    return choice
+    if choice == "off":
+        return None
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
+    nvcc = os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("nvcc", path=os.path.join(home, "bin"))
+    if nvcc is None and choice == "on":
+        raise FileNotFoundError(
+            "ELMO_FAST_CUDA=on: expected CUDA's compiler, found no nvcc: put it on PATH or in CUDACXX"
+        )
+    return nvcc
 
 
-# The module _cuda is built along with it, into the same folder, where nvcc is found.
-setup(ext_modules=[CMakeExtension("elmo_fast._cpu")], cmdclass={"build_ext": CMakeBuild})
+NVCC = find_nvcc()
+modules = ["elmo_fast._cpu"] + (["elmo_fast._cuda"] if NVCC else [])
+setup(ext_modules=[CMakeExtension(name) for name in modules], cmdclass={"build_ext": CMakeBuild})
