@@ -13,7 +13,7 @@ LAUNCH, SYNC = 2.5e-6, 2e-6  # assumed: one kernel after another in a stream; on
 ROW_TILE = 8  # rows for which a kernel reads the weights once
 OUTPUTS = 4  # gate rows of a warp, outputs of a projection block: they share what is read of h and m
 TENSOR_OUTPUTS = 16  # outputs of a projection block that used tensor cores
-RESERVED = 24 * 1024  # shared memory of a block that holds no weights
+RESERVED = 17 * 1024  # shared memory of a block that holds no weights: 8 rows of h, and partial sums
 L2_SHARE = 0.9  # what is to stay in L2 may fill so much of it
 SHARE_FOR_PERSISTENT = 0.5  # of the weights must fit into shared memory
 
@@ -110,7 +110,7 @@ def step_of(gpu: Gpu, size: int, rows: int, steps: int, persistent: bool | None 
     """
     share = gpu.share_on_chip(size)
     persistent = share >= SHARE_FOR_PERSISTENT if persistent is None else persistent
-    weights, tiles, products = 2 * RECURRENT * size, ceil(rows / ROW_TILE), input_products(rows)
+    weights, tiles, products = 2 * RECURRENT * size, ceil(rows / ROW_TILE), input_products(size, rows)
     kept = share * weights if persistent else 0
     streamed = weights - kept
     at_a_time = streamed / 2 if persistent else streamed  # the persistent kernel runs one direction after the other
@@ -121,8 +121,8 @@ def step_of(gpu: Gpu, size: int, rows: int, steps: int, persistent: bool | None 
     return Step(gpu, size, persistent, dram, from_l2, tiles * kept + operands, 4 * RECURRENT * rows, gpu.fp32)
 
 
-def input_products(rows: int) -> int:
-    return 2 * rows * 4 * CELLS * 4
+def input_products(size: int, rows: int) -> int:
+    return 2 * rows * 4 * CELLS * size
 
 
 def h_and_cells(gpu: Gpu, rows: int) -> int:
@@ -137,7 +137,7 @@ def m_reads(gpu: Gpu, rows: int, persistent: bool) -> int:
 
 def tensor_step(gpu: Gpu, rows: int, steps: int) -> Step:
     """Step kernels that do not exist: tensor cores, weights read once for all rows, h and m in 16 bits."""
-    weights, products = 2 * RECURRENT * 2, input_products(rows)
+    weights, products = 2 * RECURRENT * 2, input_products(2, rows)
     m_blocks = PROJECTION // TENSOR_OUTPUTS
     activations = 2 * rows * (2 * (gpu.sms * PROJECTION + (m_blocks + 1) * CELLS) + 8 * CELLS)
     dram = (0 if gpu.l2_holds(weights) else weights) + (0 if gpu.l2_holds(steps * products) else products)
@@ -149,15 +149,15 @@ def forward(gpu: Gpu, size: int, rows: int, steps: int) -> dict[str, float]:
     tokens, rate = rows * steps, gpu.fp32 if size == 4 else gpu.tensor
 
     def product(outputs: int, inputs: int, launches: int) -> float:
-        written = tokens * outputs * 4
+        written = tokens * outputs * size
         dram = size * outputs * inputs + (0 if gpu.l2_holds(written) else written)
         arithmetic = 2 * tokens * outputs * inputs / rate
         return max(arithmetic, written / gpu.l2_rate, dram / gpu.dram, launches * LAUNCH)
 
-    window = 4 * sum(width * n for width, n in FILTERS)
+    window = size * sum(width * n for width, n in FILTERS)
     looked_up, tables = tokens * WINDOWS * window, CHARACTERS * window
     from_dram = min(looked_up, tables) if gpu.l2_holds(tables) else looked_up
-    gate = max(LAUNCH, tokens * 4 * N_FILTERS * 4 / gpu.l2_rate)
+    gate = max(LAUNCH, tokens * 4 * N_FILTERS * size / gpu.l2_rate)
     highway = product(2 * N_FILTERS, N_FILTERS, 1) + gate
     step, first_read = step_of(gpu, size, rows, steps), 2 * RECURRENT * size / gpu.dram
     first_step = first_read + step.floor if step.persistent else max(first_read, step.floor)
@@ -166,5 +166,5 @@ def forward(gpu: Gpu, size: int, rows: int, steps: int) -> dict[str, float]:
         "highway, projection": HIGHWAYS * highway + product(PROJECTION, N_FILTERS, 1),
         "W_x x": LAYERS * product(2 * 4 * CELLS, PROJECTION, 2),
         "recurrence": LAYERS * (first_step + (steps - 1) * step.floor),
-        "mix": max(LAUNCH, tokens * (LAYERS + 2) * 2 * PROJECTION * 4 / gpu.dram),
+        "mix": max(LAUNCH, tokens * (LAYERS + 2) * 2 * PROJECTION * size / gpu.dram),
     }

@@ -98,7 +98,7 @@ def _l2_bytes(rows: int, tokens: int) -> Iterator[str]:
     """What L2 moves in the step kernels, and what DRAM would where the tiles of rows are walked in the worse order."""
     gpu, tiles = GPUS[-1], rows // ROW_TILE
     full, half = (f"{tiles * 2 * RECURRENT * size / 1e6:.0f}" for size in STORAGE.values())
-    m, rest = m_reads(gpu, rows, False) / 1e6, (h_and_cells(gpu, rows) + input_products(rows)) / 1e6
+    m, rest = m_reads(gpu, rows, False) / 1e6, (h_and_cells(gpu, rows) + input_products(4, rows)) / 1e6
     slow = []
     for g, storage, size in CASES:
         step = step_of(g, size, rows, tokens + MARKERS)

@@ -2,6 +2,7 @@
 
     python benchmarks/record.py --name zen3_2cores              # about an hour and a half
     python benchmarks/record.py --name zen3_2cores --only small # the runs whose name contains "small"
+    python benchmarks/record.py --name h100 --cuda              # the tests and figures of a GPU
 
 Each run is a process of its own and writes one file, so that an interrupted recording goes on where it stopped with
 --missing.
@@ -44,15 +45,34 @@ def runs() -> list[Run]:
     return found
 
 
+def cuda_runs() -> list[Run]:
+    """What is recorded of a GPU: all kernels with and without graphs, AllenNLP on the same GPU, and the CPU beside."""
+    models = ("original", "small")
+    return [Run(f"{model}_cuda", ["--model", model, "--device", "cuda", "--suite", "all"]) for model in models]
+
+
+def _test_gpu(output: Path) -> None:
+    """Runs the tests that need a GPU and keeps what they print."""
+    print("== tests/test_cuda_gpu.py", flush=True)
+    tests = Path(__file__).resolve().parent.parent / "tests" / "test_cuda_gpu.py"
+    done = subprocess.run([sys.executable, "-m", "pytest", "-v", str(tests)], capture_output=True, text=True)
+    print(done.stdout[-2000:], flush=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(done.stdout.replace(str(tests.parent.parent), "."))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--name", required=True, help="of the machine, part of the files' names")
+    parser.add_argument("--cuda", action="store_true", help="the tests and figures of a GPU instead")
     parser.add_argument("--only", default="", help="runs whose name contains this")
     parser.add_argument("--missing", action="store_true", help="runs that have no file yet")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where the files go (default: benchmarks/results)")
     parser.add_argument("--smoke", action="store_true", help="the built-in model and a few small batches instead")
     options = parser.parse_args()
-    for run in runs():
+    if options.cuda:
+        _test_gpu(options.folder / f"test_cuda_gpu_{options.name}.txt")
+    for run in cuda_runs() if options.cuda else runs():
         output = options.folder / f"bench_{run.name}_{options.name}.json"
         if options.only not in run.name or (options.missing and output.is_file()):
             continue

@@ -266,3 +266,27 @@ def test_a_model_with_other_sizes(random_model: Model) -> None:
     embedder = ElmoEmbedder(*files, state="reset")
     assert embedder.embed_sentence(["incomprehensibilities", "a"]).shape == (4, 2, 10)
     assert embedder.embed_sentence([]).shape == (4, 0, 10)
+
+
+@pytest.mark.parametrize("state", ["carry", "reset"])
+def test_out_of_gpu_memory_halves_the_batch(tiny_model, monkeypatch, state: str) -> None:  # type: ignore[no-untyped-def]
+    """Whole batches, then halves, until they fit: the same numbers, the carried state included."""
+    sentences = [["word"] * n for n in (3, 1, 4, 1, 5)]
+    expected_embedder, embedder = (ElmoEmbedder(*tiny_model, state=state) for _ in range(2))
+    expected = [expected_embedder.embed_batch(sentences) for _ in range(2)]
+    forward, sizes = embedder._forward, []
+
+    def limited(batch):  # type: ignore[no-untyped-def]
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("no memory")
+        return forward(batch)
+
+    monkeypatch.setattr(embedder, "_forward", limited)
+    for wanted in expected:
+        for mine, theirs in zip(embedder.embed_batch(sentences), wanted, strict=True):
+            assert np.array_equal(mine, theirs)
+    assert sizes[:5] == [5, 2, 3, 1, 2]
+    monkeypatch.setattr(embedder, "_forward", lambda batch: limited(["one"] * 3))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        embedder.embed_batch([["alone"]])

@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=_positive, metavar="N", help="threads of all implementations (default: PyTorch's)"
     )
     parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cuda: the CUDA kernels with and without graphs, the peers on the same GPU, and float32 on the CPU beside "
+        "them; times by CUDA events, from a cold cache (default: cpu)",
+    )
+    parser.add_argument(
         "--peers",
         nargs="*",
         choices=list(peers.PRECISIONS),

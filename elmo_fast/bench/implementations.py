@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from elmo_fast import native
-from elmo_fast.bench import peers
+from elmo_fast.bench import gpu, peers
 from elmo_fast.elmo import Elmo
 
 PRECISIONS = native.PRECISIONS
 PREFIX = "elmo_fast "
+ON_CUDA = ("float32", "bfloat16")
+_CPU = torch.device("cpu")
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Implementation:
         precision: the arithmetic asked for.
         precision_in_use: the arithmetic that this processor runs.
         prepare: called before each batch, off the clock.
+        device: where the character ids must be.
     """
 
     name: str
@@ -34,10 +37,15 @@ class Implementation:
     precision: str = "float32"
     precision_in_use: str = "float32"
     prepare: Callable[[], object] = lambda: None
+    device: torch.device = _CPU
 
 
 def load_all(
-    files: tuple[str, str], precisions: Sequence[str], peer_names: Sequence[str], keep_words: bool = False
+    files: tuple[str, str],
+    precisions: Sequence[str],
+    peer_names: Sequence[str],
+    keep_words: bool = False,
+    device: torch.device = _CPU,
 ) -> tuple[list[Implementation], dict[str, str]]:
     """Builds those that can run here.
 
@@ -46,6 +54,8 @@ def load_all(
         precisions: of `PRECISIONS`; one that would run as another of them on this processor is left out.
         peer_names: of `peers.PRECISIONS`; one that cannot be imported is left out.
         keep_words: whether the word cache lives from batch to batch; else it is emptied before each.
+        device: with a CUDA device, each precision that it has takes part with and without graphs, and float32 on the
+            CPU beside them.
     Returns:
         the implementations, and for each name left out why.
     Raises:
@@ -55,6 +65,13 @@ def load_all(
     _check("peers", peer_names, peers.PRECISIONS)
     left_out: dict[str, str] = {}
     found = []
+    if device.type == "cuda":
+        for precision in precisions:
+            if precision in ON_CUDA:
+                found += [_on_cuda(files, precision, graphs, device) for graphs in (False, True)]
+            else:
+                left_out[PREFIX + precision] = "the CPU's alone"
+        precisions = ["float32"]
     for precision in precisions:
         in_use = native.precision_in_use(precision)
         if in_use != precision and in_use in precisions:
@@ -62,12 +79,17 @@ def load_all(
         else:
             found.append(_own(files, precision, keep_words))
     for name in peer_names:
+        precision = peers.PRECISIONS[name]
+        if device.type == "cuda" and precision == "int8":
+            left_out[name] = "the CPU's alone"
+            continue
         try:
-            forward = peers.load(name, *files)
+            forward = peers.load(name, *files, device=device)
         except ImportError as error:
             left_out[name] = f"cannot be imported: {error}"
             continue
-        found.append(Implementation(name, forward, peers.PRECISIONS[name], peers.PRECISIONS[name]))
+        prepare = gpu.flush_cache if device.type == "cuda" else lambda: None
+        found.append(Implementation(name, forward, precision, precision, prepare, device))
     for name, reason in left_out.items():
         print(f"left out: {name}: {reason}", file=sys.stderr, flush=True)
     if not found:
@@ -90,3 +112,14 @@ def _own(files: tuple[str, str], precision: str, keep_words: bool) -> Implementa
 
     prepare = (lambda: None) if keep_words else module.clear_cache
     return Implementation(PREFIX + precision, forward, precision, module.precision_in_use, prepare)
+
+
+def _on_cuda(files: tuple[str, str], precision: str, graphs: bool, device: torch.device) -> Implementation:
+    module = Elmo(*files, 1, dropout=0.0, precision=precision, cuda_graphs=graphs).eval().to(device)
+
+    def forward(char_ids: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return module(char_ids)["elmo_representations"][0]
+
+    name = f"{PREFIX}{precision} cuda" + (" graphs" if graphs else "")
+    return Implementation(name, forward, precision, precision, gpu.flush_cache, device)

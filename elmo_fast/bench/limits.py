@@ -68,11 +68,13 @@ class Rates:
     Attributes:
         arithmetic: by precision; one without a native unit is missing.
         read_model, read_recurrent: by precision, for the two sizes of `Weights.nbytes`.
+        device: "cpu" or "cuda", whose they are.
     """
 
     arithmetic: Mapping[str, float]
     read_model: Mapping[str, float]
     read_recurrent: Mapping[str, float]
+    device: str = "cpu"
 
 
 def arithmetic_rates(probed: Mapping[str, float], isa: str) -> dict[str, float]:

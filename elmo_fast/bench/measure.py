@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from elmo_fast.bench import gpu
 from elmo_fast.bench.implementations import Implementation
 from elmo_fast.bench.texts import Sentence, Workload
 from elmo_fast.characters import batch_to_ids
@@ -141,6 +142,9 @@ def _warm_up(
 
 def _time(implementation: Implementation, ids: Tensor, clock: Callable[[], float]) -> float:
     implementation.prepare()
+    if implementation.device.type == "cuda":
+        ids = ids.to(implementation.device)
+        return gpu.seconds_of(lambda: implementation.forward(ids))
     start = clock()
     implementation.forward(ids)
     return clock() - start

@@ -12,12 +12,13 @@ import h5py
 import torch
 
 from elmo_fast import native
-from elmo_fast.bench import implementations, limits, machine, report, sizes, suites, texts
+from elmo_fast.bench import gpu, implementations, limits, machine, report, sizes, suites, texts
 from elmo_fast.options import read_options
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measures what the arguments ask for; returns a report (`elmo_fast.bench.report`)."""
+    device = gpu.check_device(options.device)
     text_name, sentences = texts.read_sentences(options.text)
     files = sizes.model_files(options.model)
     model_options = read_options(files[0])
@@ -33,13 +34,21 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         # Before the models are there: memory that they fill cannot be probed.
         probed = machine.probe([1, threads])
         names = options.precision, options.peers
-        taking_part, left_out = implementations.load_all(files, *names, options.keep_word_cache)
+        device_before = None
+        if device.type == "cuda":
+            probed["cuda"], device_before = gpu.probe(), gpu.describe()
+        taking_part, left_out = implementations.load_all(files, *names, options.keep_word_cache, device)
         in_use = [one.precision_in_use for one in taking_part]
-        rates = machine.rates(probed["threads"][str(threads)], threads, weights, in_use)
+        if device.type == "cuda":
+            rates = gpu.rates(probed["cuda"], in_use)
+        else:
+            rates = machine.rates(probed["threads"][str(threads)], threads, weights, in_use)
         disturbance = machine.Disturbance()
         results = list(suites.run(cells, taking_part, weights, rates, options.budget, options.warm_ups))
         disturbed = disturbance.so_far()
         described = machine.describe()
+        if device.type == "cuda":
+            described["cuda"] = {"before": device_before, "after": gpu.describe()}
     finally:
         torch.set_num_threads(threads_before)
         native.set_num_threads(native_before)
@@ -79,6 +88,8 @@ def _command(options: argparse.Namespace) -> list[str]:
     if options.threads:
         words += ["--threads", str(options.threads)]
     words += ["--repeats", str(options.repeats), "--warm-ups", str(options.warm_ups), "--budget", str(options.budget)]
+    if options.device != "cpu":
+        words += ["--device", options.device]
     words += ["--keep-word-cache"] * options.keep_word_cache + ["--smoke"] * options.smoke
     if isa := os.environ.get("ELMO_FAST_ISA"):
         words.insert(0, f"ELMO_FAST_ISA={isa}")

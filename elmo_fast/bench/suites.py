@@ -95,7 +95,7 @@ def _result(
         if seconds is not None:
             figures[implementation.name] = {
                 **summary(seconds, tokens),
-                **_fraction(turns.batches, seconds, weights, implementation.precision_in_use, rates),
+                **_fraction(turns.batches, seconds, weights, implementation, rates),
             }
     own = [name for name in figures if name.startswith(PREFIX)]
     return {
@@ -118,13 +118,17 @@ def _result(
 
 
 def _fraction(
-    batches: list[list[Sentence]], seconds: list[float | None], weights: Weights, precision: str, rates: Rates
+    batches: list[list[Sentence]],
+    seconds: list[float | None],
+    weights: Weights,
+    implementation: Implementation,
+    rates: Rates,
 ) -> dict[str, Any]:
     """How much of the machine's limit was reached, median of the turns, and what bounds it."""
     fractions, bounds = [], []
     for batch, time in zip(batches, seconds, strict=True):
-        least = least_seconds(batch, weights, precision, rates)
-        if least is not None and time:
+        least = least_seconds(batch, weights, implementation.precision_in_use, rates)
+        if implementation.device.type == rates.device and least is not None and time:
             fractions.append(least[0] / time)
             bounds.append(least[1])
     if not fractions:

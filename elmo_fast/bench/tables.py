@@ -48,7 +48,19 @@ def _heading(report: dict[str, Any]) -> str:
         f"{machine['isa']}, {machine['processor']} ({machine['cores']} cores), torch {machine['torch']}, elmo_fast "
         f"{machine['version']}; text: {text['name']}; word cache {report['word_cache']}. Medians, and half the "
         "distance between the quartiles behind ±; percentages are of the machine's limit, and what sets it. "
-        f"{_disturbance(report) or 'Nothing else ran meanwhile'}."
+        f"{_disturbance(report) or 'Nothing else ran meanwhile'}.{_cuda(report)}"
+    )
+
+
+def _cuda(report: dict[str, Any]) -> str:
+    """The GPU of a run on one, and its limits; percentages are then of these."""
+    if "cuda" not in report["probe"]:
+        return ""
+    device, probed = report["machine"]["cuda"]["before"], report["probe"]["cuda"]
+    products = [f"{name[8:]} {rate / 1e12:.4g}" for name, rate in probed.items() if name.startswith("product_")]
+    return (
+        f" GPU: {device['name']}, {device['multiprocessors']} multiprocessors; measured: copying "
+        f"{probed['copy'] / 1e9:.4g} GB/s, products {', '.join(products)} Top/s."
     )
 
 

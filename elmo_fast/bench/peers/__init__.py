@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Forward = Callable[[Tensor], Tensor]
@@ -20,11 +21,12 @@ PRECISIONS = {"reference": "float32", "allennlp": "float32", "allennlp-bf16": "b
 """Every peer and the arithmetic of its matrix products."""
 
 
-def load(name: str, options_file: str, weight_file: str) -> Forward:
+def load(name: str, options_file: str, weight_file: str, device: torch.device | str = "cpu") -> Forward:
     """Builds a peer: a whole `Elmo` with one representation, without dropout, its state carried from call to call.
 
     Args:
         name: one of `PRECISIONS`.
+        device: where it runs, and where its character ids must be.
     Returns:
         a function from character ids (batch_size, num_timesteps, 50) int64 to vectors (batch_size, num_timesteps, dim).
     Raises:
@@ -33,7 +35,7 @@ def load(name: str, options_file: str, weight_file: str) -> Forward:
     if name == "reference":
         from elmo_fast.bench.peers import reference
 
-        return reference.load(options_file, weight_file)
+        return reference.load(options_file, weight_file, device)
     from elmo_fast.bench.peers import allennlp
 
-    return allennlp.load(options_file, weight_file, PRECISIONS[name])
+    return allennlp.load(options_file, weight_file, PRECISIONS[name], device)

@@ -29,7 +29,7 @@ _NEVER_CALLED = (
 )  # fmt: skip
 
 
-def load(options_file: str, weight_file: str, precision: str) -> Forward:
+def load(options_file: str, weight_file: str, precision: str, device: torch.device | str = "cpu") -> Forward:
     """Builds it; see `elmo_fast.bench.peers.load`.
 
     Args:
@@ -44,6 +44,7 @@ def load(options_file: str, weight_file: str, precision: str) -> Forward:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
+    module = module.to(device)
 
     def forward(char_ids: Tensor) -> Tensor:
         with torch.inference_mode():

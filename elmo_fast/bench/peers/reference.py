@@ -12,13 +12,17 @@ from elmo_fast.bench.peers import Forward
 from elmo_fast.elmo import Elmo
 
 
-def load(options_file: str, weight_file: str) -> Forward:
+def load(options_file: str, weight_file: str, device: torch.device | str = "cpu") -> Forward:
     """Builds it; see `elmo_fast.bench.peers.load`."""
-    module = Elmo(options_file, weight_file, 1, dropout=0.0).eval()
+    module = Elmo(options_file, weight_file, 1, dropout=0.0).eval().to(device)
 
     def forward(char_ids: Tensor) -> Tensor:
         # Otherwise the reference runs only with autograd on, in another dtype or on another device: slower ways.
-        with torch.inference_mode(), mock.patch.object(engine, "runs_native", lambda tensors: False):
+        with (
+            torch.inference_mode(),
+            mock.patch.object(engine, "runs_native", lambda tensors: False),
+            mock.patch.object(engine, "needs_gradient", lambda tensors: True),  # which the CUDA kernels ask
+        ):
             return module(char_ids)["elmo_representations"][0]
 
     return forward

@@ -1,0 +1,89 @@
+"""What is different on a CUDA device: timing by events, a cold cache, and what the device is and can do."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+
+from elmo_fast.bench.limits import Rates
+from elmo_fast.cuda import backend
+
+_FLUSH_BYTES = 256 << 20  # more than any L2 cache
+_PROBE_BYTES = 1 << 30
+_PROBE_SIZE = 8192
+_QUERY = "name,driver_version,clocks.sm,clocks.mem,power.draw,power.limit,temperature.gpu,utilization.gpu"
+
+
+def check_device(device: str) -> torch.device:
+    """Returns the device to measure; raises ValueError where it is not there."""
+    if device == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError("--device: 'cuda' was asked for, but torch finds no CUDA device")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """Times a call by CUDA events on the current stream: what the device waits for the host is in it."""
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def flush_cache() -> None:
+    """Fills the L2 cache with something else."""
+    torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda").zero_()
+
+
+def describe() -> dict[str, Any]:
+    """The device, its clocks, power and temperature as they are now (nvidia-smi; None where it is missing)."""
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader", f"--id={torch.cuda.current_device()}"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        now = dict(zip(_QUERY.split(","), (field.strip() for field in answer.strip().split(",")), strict=False))
+    except (OSError, subprocess.SubprocessError):
+        now = None
+    return {
+        "name": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory": properties.total_memory,
+        "cuda": torch.version.cuda,
+        "kernels_built": backend.is_built(),
+        "now": now,
+    }
+
+
+def probe() -> dict[str, float]:
+    """Measures the device: bytes a second of a copy (read and written), operations a second of large products."""
+    source = torch.empty(_PROBE_BYTES, dtype=torch.int8, device="cuda")
+    rates = {"copy": 2 * _PROBE_BYTES / _best(partial(torch.empty_like(source).copy_, source))}
+    for name, dtype in (("float32", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16)):
+        x = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device="cuda").to(dtype)
+        rates[f"product_{name}"] = 2 * _PROBE_SIZE**3 / _best(partial(torch.matmul, x, x))
+    return {name: float(f"{rate:.4g}") for name, rate in rates.items()}
+
+
+def rates(probed: dict[str, float], precisions: Iterable[str]) -> Rates:
+    """The limits to hold figures against: products at the measured rate, weights read at the copy's.
+
+    Recurrent weights that stay on the chip from step to step can be faster than that: more than 100% says so.
+    """
+    known = [precision for precision in set(precisions) if f"product_{precision}" in probed]
+    arithmetic = {precision: probed[f"product_{precision}"] for precision in known}
+    reading = dict.fromkeys(known, probed["copy"])
+    return Rates(arithmetic, reading, reading, device="cuda")
+
+
+def _best(run: Callable[[], object], repeats: int = 5) -> float:
+    run()
+    return min(seconds_of(run) for _ in range(repeats))
