@@ -25,12 +25,12 @@ def main() -> int:
     print(f"{path}: {count} devices")
     if count == 0:
         try:
-            module.use_device(0)
+            module.check_device(0)
         except RuntimeError as error:
             assert "cuda" in str(error), error
             print(f"used without a device: {type(error).__name__}: {error}")
         else:
-            raise AssertionError("use_device(0): expected a RuntimeError without a device")
+            raise AssertionError("check_device(0): expected a RuntimeError without a device")
     return 0
 
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "dispatch.h"
+#include "number_formats.h"
 
 namespace elmo_fast {
 namespace {
@@ -27,8 +28,7 @@ struct BiLstm::Scratch {
     ptrdiff_t stride;  // bytes
     float* scales = nullptr;
 
-    Rows(const ProductKernels& kernel, int64_t depth)
-        : stride(round_up(kernel.row_bytes(depth), 64) + kRowPad * static_cast<int64_t>(sizeof(float))) {}
+    Rows(const ProductKernels& kernel, int64_t depth) : stride(packed_row_stride(kernel, depth)) {}
     int64_t floats(int64_t n) const { return n * stride / static_cast<int64_t>(sizeof(float)); }
     char* row(int64_t r) const { return data + r * stride; }
   };
@@ -256,7 +256,7 @@ void BiLstm::load_state(const Team& team, const BiLstmCall& call, const BatchPla
     std::memset(h, 0, static_cast<size_t>(s.ldh) * sizeof(float));
     std::memset(c, 0, static_cast<size_t>(s.ldc) * sizeof(float));
     std::memset(s.m.row(r), 0, static_cast<size_t>(s.m.stride));  // what the weights' padding meets must be finite
-    s.m.scales[r] = 1.0f / 127.0f;                                // int8: |m| <= 1
+    s.m.scales[r] = 1.0f / kInt8Max;                              // |m| <= 1
     if (!call.h) continue;
     const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
     std::memcpy(h, call.h + at * projected, static_cast<size_t>(projected) * sizeof(float));

@@ -129,7 +129,6 @@ struct ProductKernels {
 
 struct KernelTable {
   const char* name;
-  int vector_width;                      // floats a register
   ProductKernels products[kPrecisions];  // by Precision
   void (*char_cnn)(const CharCnnArgs&, int64_t row_begin, int64_t row_end);
   void (*sigmoid)(const float* x, float* y, int64_t n);  // n values, for tests

@@ -23,6 +23,11 @@ namespace elmo_fast {
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
+// Bytes from one row to the next as a kernel's products take them.
+inline ptrdiff_t packed_row_stride(const ProductKernels& kernel, int64_t depth) {
+  return round_up(kernel.row_bytes(depth), 64) + kRowPad * static_cast<ptrdiff_t>(sizeof(float));
+}
+
 // For each packed column the source row, or -1 for padding. Its length is a multiple of kUnit.
 using ColumnOrder = std::vector<int64_t>;
 

@@ -90,8 +90,7 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
   const int64_t block = n < kRowBlock ? n : kRowBlock;
   const int64_t ld = round_up(n_filters_, kUnit) + kRowPad;
   const int64_t ldp = projection_.matrix.units() * kUnit;
-  const ptrdiff_t stride = static_cast<ptrdiff_t>(sizeof(float)) *
-                           (round_up(kernel.row_bytes(n_filters_), 64) / static_cast<int64_t>(sizeof(float)) + kRowPad);
+  const ptrdiff_t stride = packed_row_stride(kernel, n_filters_);
   const int64_t packed_floats = kernel.pack_rows ? block * stride / static_cast<int64_t>(sizeof(float)) : 0;
   Workspace workspace = workspaces_.lease(2 * Workspace::padded(block * ld) + Workspace::padded(block * ldp) +
                                           Workspace::padded(packed_floats));

@@ -35,7 +35,6 @@ constexpr ProductKernels product_kernels() {
 template <class V, class Dot>
 constexpr KernelTable make_table(const char* name) {
   return {name,
-          V::kWidth,
           {product_kernels<V, FloatProduct<V, Float32Weights>>(),
            {},
            {},

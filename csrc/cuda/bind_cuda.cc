@@ -113,7 +113,7 @@ void char_cnn(int device, Storage storage, gpu::CharCnnParams p, const std::vect
     offset += static_cast<int64_t>(widths[i]) * p.n_ids * n_filters[i];
   }
   p.first_filters[widths.size()] = p.n_filters;
-  gpu::use_device(device);
+  const gpu::CurrentDevice current(device);
   gpu::launch_char_cnn(storage, p, stream_of(stream));
 }
 
@@ -127,20 +127,21 @@ void scalar_mix(int device, Storage storage, gpu::ScalarMixParams p, const std::
     check_pointer("layers", layers[i], 2);
     p.layers[i] = reinterpret_cast<const void*>(layers[i]);
   }
-  gpu::use_device(device);
+  const gpu::CurrentDevice current(device);
   gpu::launch_scalar_mix(storage, p, stream_of(stream));
 }
 
 }  // namespace
 
 void bind_cuda(py::module_& m) {
-  py::register_exception<gpu::Error>(m, "CudaError", PyExc_RuntimeError);
-  py::enum_<Storage>(m, "Storage")
+  // Everything is this module's own: the tests load the emulated one beside it.
+  py::register_local_exception<gpu::Error>(m, "CudaError", PyExc_RuntimeError);
+  py::enum_<Storage>(m, "Storage", py::module_local())
       .value("float32", Storage::kFloat32)
       .value("float16", Storage::kFloat16)
       .value("bfloat16", Storage::kBfloat16);
 
-  py::class_<gpu::DeviceProperties>(m, "DeviceProperties")
+  py::class_<gpu::DeviceProperties>(m, "DeviceProperties", py::module_local())
       .def(py::init([](const std::string& name, int capability, int multiprocessors, size_t shared_bytes, bool coop) {
              return gpu::DeviceProperties{name, capability, multiprocessors, shared_bytes, coop};
            }),
@@ -153,10 +154,12 @@ void bind_cuda(py::module_& m) {
       .def_readonly("cooperative", &gpu::DeviceProperties::cooperative);
   m.def("device_count", &gpu::device_count, "CUDA devices; 0 where there is no driver.");
   m.def("device_properties", &gpu::device_properties, py::arg("device"));
-  m.def("use_device", &gpu::use_device, py::arg("device"), "Checks that a device is there.");
+  m.def(
+      "check_device", [](int device) { const gpu::CurrentDevice current(device); }, py::arg("device"),
+      "Raises CudaError, with CUDA's words, where a device is not there.");
   m.attr("OLDEST_CAPABILITY") = gpu::kOldestCapability;
 
-  py::class_<gpu::PersistentPlan>(m, "PersistentPlan")
+  py::class_<gpu::PersistentPlan>(m, "PersistentPlan", py::module_local())
       .def_readonly("blocks", &gpu::PersistentPlan::blocks)
       .def_readonly("rows", &gpu::PersistentPlan::rows)
       .def_readonly("cells_per_block", &gpu::PersistentPlan::cells_per_block)
@@ -170,12 +173,12 @@ void bind_cuda(py::module_& m) {
   m.def(
       "prepare_persistent",
       [](int device, Storage storage, const gpu::PersistentPlan& plan) {
-        gpu::use_device(device);
+        const gpu::CurrentDevice current(device);
         gpu::prepare_persistent(storage, plan, gpu::device_properties(device));
       },
       py::arg("device"), py::arg("storage"), py::arg("plan"));
 
-  py::class_<gpu::CharCnnParams> cnn(m, "CharCnn");
+  py::class_<gpu::CharCnnParams> cnn(m, "CharCnn", py::module_local());
   cnn.def(py::init<>()).def_readwrite("is_tanh", &gpu::CharCnnParams::is_tanh);
   pointer(cnn, "char_ids", &gpu::CharCnnParams::char_ids);
   pointer(cnn, "tables", &gpu::CharCnnParams::tables, 2);
@@ -196,7 +199,7 @@ void bind_cuda(py::module_& m) {
         check_pointer("out", out, 2);
         check_positive("n", n);
         check_positive("size", size);
-        gpu::use_device(device);
+        const gpu::CurrentDevice current(device);
         gpu::launch_highway(storage,
                             {reinterpret_cast<const void*>(gates), reinterpret_cast<const void*>(x),
                              reinterpret_cast<void*>(out), n, size},
@@ -205,7 +208,7 @@ void bind_cuda(py::module_& m) {
       py::arg("device"), py::arg("storage"), py::arg("gates"), py::arg("x"), py::arg("out"), py::arg("n"),
       py::arg("size"), py::arg("stream"));
 
-  py::class_<gpu::ScalarMixParams> mix(m, "ScalarMix");
+  py::class_<gpu::ScalarMixParams> mix(m, "ScalarMix", py::module_local());
   mix.def(py::init<>());
   pointer(mix, "weights", &gpu::ScalarMixParams::weights);
   pointer(mix, "mask", &gpu::ScalarMixParams::mask, 1);
@@ -217,7 +220,7 @@ void bind_cuda(py::module_& m) {
         py::arg("stream"));
 
   using Layer = gpu::LstmLayerParams;
-  py::class_<Layer> layer(m, "LstmLayer");
+  py::class_<Layer> layer(m, "LstmLayer", py::module_local());
   layer.def(py::init<>())
       .def_readwrite("cell_clip", &Layer::cell_clip)
       .def_readwrite("proj_clip", &Layer::proj_clip)
@@ -245,7 +248,7 @@ void bind_cuda(py::module_& m) {
         check_layer(p);
         check_steps(first_of_step, first_step, last_step, p.n_rows);
         py::gil_scoped_release release;
-        gpu::use_device(device);
+        const gpu::CurrentDevice current(device);
         gpu::launch_lstm_steps(storage, p, first_of_step.data(), first_step, last_step, stream_of(stream));
       },
       py::arg("device"), py::arg("storage"), py::arg("layer"), py::arg("first_of_step"), py::arg("first_step"),
@@ -258,7 +261,7 @@ void bind_cuda(py::module_& m) {
         if (plan.blocks < 1) throw py::value_error("plan: expected one with blocks, got 0");
         check_pointer("first_of_step", first_of_step, 4);
         py::gil_scoped_release release;
-        gpu::use_device(device);
+        const gpu::CurrentDevice current(device);
         gpu::launch_lstm_persistent(storage, p, plan, reinterpret_cast<const int32_t*>(first_of_step), first_step,
                                     last_step, stream_of(stream));
       },

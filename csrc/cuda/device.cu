@@ -7,7 +7,17 @@ int device_count() { return count_devices(); }
 
 DeviceProperties device_properties(int device) { return query_device(device); }
 
-void use_device(int device) { choose_device(device); }
+CurrentDevice::CurrentDevice(int device) : before_(current_device()) {
+  if (device != before_) choose_device(device);
+}
+
+CurrentDevice::~CurrentDevice() {
+  try {
+    if (current_device() != before_) choose_device(before_);
+  } catch (const Error&) {
+    // The launch inside has met the same error and thrown it.
+  }
+}
 
 }  // namespace gpu
 }  // namespace elmo_fast

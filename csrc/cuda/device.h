@@ -27,9 +27,17 @@ constexpr int kOldestCapability = 75;  // the oldest that CUDA 13 compiles for
 int device_count();
 DeviceProperties device_properties(int device);
 
-// Makes a device this thread's current one, at every call: this module has a CUDA runtime of its own, beside PyTorch's,
-// and so a current device of its own. Throws Error where it is not there.
-void use_device(int device);
+// Makes a device this thread's current one for as long as it lives. This module has a CUDA runtime of its own, beside
+// PyTorch's, but both go by the driver's current context: it is left as it was found.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int device);  // throws Error where it is not there
+  ~CurrentDevice();
+  CurrentDevice(const CurrentDevice&) = delete;
+
+ private:
+  int before_;
+};
 
 }  // namespace gpu
 }  // namespace elmo_fast

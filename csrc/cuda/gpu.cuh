@@ -116,6 +116,12 @@ inline DeviceProperties query_device(int device) {
   return {p.name, 10 * p.major + p.minor, p.multiProcessorCount, p.sharedMemPerBlockOptin, p.cooperativeLaunch != 0};
 }
 
+inline int current_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "asking for the current CUDA device");
+  return device;
+}
+
 inline void choose_device(int device) {
   check(cudaSetDevice(device), "choosing CUDA device " + std::to_string(device));
 }

@@ -49,7 +49,7 @@ GPU_KERNEL void lstm_persistent_kernel(LstmPersistentParams p) {
   for (int i = 0; i < smaller(p.held_outputs, n_outputs); ++i)
     copy_row(projection_weights + static_cast<int64_t>(first_output + i) * m_size,
              outputs + static_cast<int64_t>(i) * m_size, m_size);
-  sync_block(Mutant::kHeldBarrier);
+  // No barrier here: the first rows of h are staged behind one before anything held is read.
 
   for (int number = p.first_step; number < p.last_step; ++number) {
     const int64_t first_token = p.first_of_step[number];

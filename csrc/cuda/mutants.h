@@ -31,7 +31,6 @@ namespace gpu {
   X(kPartialsReuseBarrier)   \
   X(kSkipOmitted)            \
   X(kReverseTime)            \
-  X(kHeldBarrier)            \
   X(kHeldBound)              \
   X(kStageReuseBarrier)      \
   X(kGridSyncCells)          \

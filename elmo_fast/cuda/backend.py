@@ -74,7 +74,7 @@ class Backend:
         self.kernels = kernels
         self.device = device
         self.number = device.index or 0
-        kernels.use_device(self.number)
+        kernels.check_device(self.number)
         self.properties = kernels.device_properties(self.number)
         oldest, got = kernels.OLDEST_CAPABILITY / 10, self.properties.capability / 10
         if got < oldest:
@@ -89,6 +89,11 @@ class Backend:
     def guard(self) -> contextlib.AbstractContextManager[object]:
         """Makes the device torch's current one."""
         return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
+
+    def finish(self) -> None:
+        """Waits for the current stream: what was packed on it may be used on any other from now on."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
 
     def storage(self, dtype: torch.dtype) -> Any:
         """Returns the kernels' name of a dtype."""

@@ -99,6 +99,7 @@ int allow_shared(const char*, void (*)(Params), const LaunchConfig& config) {
 
 int count_devices();
 DeviceProperties query_device(int device);
+int current_device();
 void choose_device(int device);
 
 // --- what a test asks for
