@@ -100,7 +100,7 @@ void other_barriers(Params p) {  // some wait for a block, some for a grid
     grid_barrier();
   else
     block_barrier();
-  p.out[thread()] = 1.0f;
+  p.out[block_x() * kThreads + thread()] = 1.0f;
 }
 
 void dynamic_overrun(Params p) {
@@ -135,10 +135,7 @@ const Bug kBugs[] = {
 
 // Returns what was seen, or nothing.
 std::string run(const Bug& bug, bool planted) {
-  // Kept: threads that a deadlock left behind are ordered with nothing that would free it.
-  static auto* const kept = new std::vector<std::unique_ptr<float[]>>;
-  kept->push_back(std::make_unique<float[]>(4 * kThreads));
-  float* const out = kept->back().get();
+  const auto out = std::make_unique<float[]>(4 * kThreads);
   LaunchConfig config;
   config.grid_x = 2;
   config.block = kThreads;
@@ -148,7 +145,7 @@ std::string run(const Bug& bug, bool planted) {
   // Blocks but those of the race write the same places otherwise.
   if (!bug.cooperative && bug.kernel != race_of_blocks) config.grid_x = 1;
   try {
-    launch(bug.name, bug.kernel, config, nullptr, Params{out, planted});
+    launch(bug.name, bug.kernel, config, nullptr, Params{out.get(), planted});
   } catch (const std::exception& error) {
     return error.what();
   }

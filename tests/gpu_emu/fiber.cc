@@ -152,6 +152,15 @@ void Fiber::enter() {
 
 void Fiber::leave() { state_->go_outside(); }
 
+void Fiber::abandon([[maybe_unused]] void* p) {
+#if defined(ELMO_FAST_TSAN)
+  void* const outside = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(state_->place.tsan_fiber, __tsan_switch_to_fiber_no_sync);
+  __tsan_release(p);
+  __tsan_switch_to_fiber(outside, __tsan_switch_to_fiber_no_sync);
+#endif
+}
+
 void Fiber::rethrow() {
   if (state_->error) std::rethrow_exception(state_->error);
 }

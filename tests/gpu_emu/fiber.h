@@ -32,6 +32,8 @@ class Fiber {
   void enter();    // from outside: runs the body until it leaves or ends
   void leave();    // from inside
   void rethrow();  // throws what the body threw, if anything
+  // order_before(p) of a fiber that will not be entered again.
+  void abandon(void* p);
 
  private:
   struct State;

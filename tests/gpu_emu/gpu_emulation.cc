@@ -268,13 +268,20 @@ void run_grid(const char* name, const LaunchConfig& config, void (*thread)(const
   std::vector<Index*> order;
   for (Index& i : indices) order.push_back(&i);
   std::vector<std::unique_ptr<Block>> blocks;
-  for (const Index* i : in_schedule_order(order)) {
-    blocks.push_back(make_block(i->x, i->y, i->z));
-    if (config.cooperative) continue;
-    run_blocks(blocks);
-    end_blocks(&blocks);
+  try {
+    for (const Index* i : in_schedule_order(order)) {
+      blocks.push_back(make_block(i->x, i->y, i->z));
+      if (config.cooperative) continue;
+      run_blocks(blocks);
+      end_blocks(&blocks);
+    }
+    if (config.cooperative) run_blocks(blocks);
+  } catch (...) {
+    for (auto& block : blocks)
+      for (Thread& t : block->threads) t.fiber->abandon(&g.end);
+    order_after(&g.end);
+    throw;
   }
-  if (config.cooperative) run_blocks(blocks);
   end_blocks(&blocks);
   order_after(&g.end);
 }
