@@ -55,7 +55,6 @@ GPU_DEVICE int block_size() { return static_cast<int>(blockDim.x); }
 GPU_DEVICE int block_x() { return static_cast<int>(blockIdx.x); }
 GPU_DEVICE int block_y() { return static_cast<int>(blockIdx.y); }
 GPU_DEVICE int block_z() { return static_cast<int>(blockIdx.z); }
-GPU_DEVICE int grid_x() { return static_cast<int>(gridDim.x); }
 
 GPU_DEVICE void block_barrier() { __syncthreads(); }
 GPU_DEVICE void grid_barrier() { cooperative_groups::this_grid().sync(); }

@@ -181,7 +181,7 @@ std::unique_ptr<Block> make_block(unsigned x, unsigned y, unsigned z) {
     Thread& t = block->threads[i];
     t.block = block.get();
     t.at = {static_cast<int>(i), static_cast<int>(grid->config.block), static_cast<int>(x), static_cast<int>(y),
-            static_cast<int>(z), static_cast<int>(grid->config.grid_x)};
+            static_cast<int>(z)};
     t.fiber = std::make_unique<Fiber>(run_thread, &t);
   }
   return block;

@@ -33,7 +33,7 @@ struct alignas(16) Floats4 {
 // --- what a fiber asks for
 
 struct Position {
-  int thread, block_size, block_x, block_y, block_z, grid_x;
+  int thread, block_size, block_x, block_y, block_z;
 };
 Position position();  // a copy: no kernel reads the emulator's memory, which is nothing that it could race for
 void block_barrier();
@@ -49,7 +49,6 @@ inline int block_size() { return position().block_size; }
 inline int block_x() { return position().block_x; }
 inline int block_y() { return position().block_y; }
 inline int block_z() { return position().block_z; }
-inline int grid_x() { return position().grid_x; }
 
 template <class T>
 T* piece(char*, size_t offset, size_t n) {
