@@ -43,6 +43,7 @@ class CMakeBuild(build_ext):
             self._configure(False)
             wants_cuda = False
         if not wants_cuda:
+            self._remove_cuda()
             print(f"elmo_fast: no CUDA compiler that works, or ELMO_FAST_CUDA={CUDA_CHOICE}: {WITHOUT_CUDA}")
         super().run()
 
@@ -68,6 +69,12 @@ class CMakeBuild(build_ext):
             configure += ["-DELMO_FAST_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={NVCC}"]
         subprocess.run([*configure, *os.environ.get("CMAKE_ARGS", "").split()], check=True)
 
+    def _remove_cuda(self) -> None:
+        """Removes what an earlier build left: kernels older than the Python beside them."""
+        name = self.get_ext_filename(CUDA_MODULE)
+        for folder in (Path(self.build_lib), Path(__file__).parent):
+            (folder / name).unlink(missing_ok=True)
+
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         name = ext.name.rpartition(".")[2]
@@ -77,6 +84,7 @@ class CMakeBuild(build_ext):
             if not ext.optional:
                 raise
             print(f"elmo_fast: the CUDA kernels do not compile here: {WITHOUT_CUDA}")
+            self._remove_cuda()
             return
         (built,) = self._build.glob(f"modules/{name}.*")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -225,7 +225,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         if self._cuda_graphs:
             engine.check_char_ids(inputs, bilm.encoder.max_characters)
             # An id beyond int32 must not turn into a known one.
-            char_ids = inputs.to(bilm.backend.device).clamp(-1, bilm.encoder.n_ids)
+            char_ids = inputs.to(bilm.backend.device, torch.int64).clamp(-1, bilm.encoder.n_ids)
             activations, mask = self._graphs.get(bilm).forward(char_ids, state)
         else:
             # The one time that the device is waited for: the batch is planned on the host.
@@ -301,6 +301,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoBiLm:
         super()._apply(fn, *args, **kwargs)
+        self._graphs = GraphCache()  # moved away: free what was captured
         if self._bos_embedding is not None:
             self._bos_embedding, self._eos_embedding = fn(self._bos_embedding), fn(self._eos_embedding)
         return self

@@ -155,10 +155,11 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         def pack(tensors: Sequence[Tensor]) -> CudaEncoder:
             embedding, *rest = self._structure(tensors)
             convolutions, highways, projection = rest
-            packed = CudaEncoder.pack(
-                choice.dtype, embedding, convolutions, self._activation, highways, projection, self._max_characters
-            )
-            choice.backend.finish()
+            with choice.backend.guard():
+                packed = CudaEncoder.pack(
+                    choice.dtype, embedding, convolutions, self._activation, highways, projection, self._max_characters
+                )
+                choice.backend.finish()
             return packed
 
         return choice.backend, self._packed.get_of_tensors(tensors, pack, choice)

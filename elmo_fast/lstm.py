@@ -177,8 +177,11 @@ class ElmoLstm(NativePrecision, StatefulModule):
         def pack(tensors: Sequence[Tensor]) -> CudaLstm:
             cells = [tuple(tensors[i : i + 4]) for i in range(0, len(tensors), 4)]
             layers = list(zip(cells[0::2], cells[1::2], strict=True))
-            packed = CudaLstm.pack(choice.dtype, layers, self._cell_clip, self._proj_clip, self.use_skip_connections)
-            choice.backend.finish()
+            with choice.backend.guard():
+                packed = CudaLstm.pack(
+                    choice.dtype, layers, self._cell_clip, self._proj_clip, self.use_skip_connections
+                )
+                choice.backend.finish()
             return packed
 
         return choice.backend, self._packed.get_of_tensors(tensors, pack, choice)

@@ -36,7 +36,8 @@ def add_markers(x: Tensor, mask: Tensor, bos: Tensor, eos: Tensor) -> tuple[Tens
     x = F.pad(x, (0, 0, 1, 1))
     x[:, 0], x[rows, end] = bos, eos
     mask = F.pad(mask, (1, 1))
-    mask[:, 0], mask[rows, end] = True, True
+    mask[:, 0] = True
+    mask.scatter_(1, end[:, None], True)  # assigning by index would copy True from the CPU, which no CUDA graph can
     return x, mask
 
 

@@ -300,3 +300,36 @@ def test_no_warning_on_the_cpu() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert backends.backend_for(torch.device("meta")) is None
+
+
+def test_autocast_changes_nothing(device, random_model) -> None:  # type: ignore[no-untyped-def]
+    """Torch's products stay in the storage dtype, and so do the weights packed meanwhile."""
+    device()
+    expected = ElmoBiLm(*random_model())(batch_to_ids(BATCH))
+    bilm = ElmoBiLm(*random_model())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = bilm(batch_to_ids(BATCH))
+        alone = bilm._elmo_lstm(torch.randn(1, 2, 6), torch.ones(1, 2).bool())
+    assert alone.dtype == torch.float32
+    for layer, wanted in zip(actual["activations"], expected["activations"], strict=True):
+        assert torch.equal(layer, wanted)
+
+
+def test_graphs_made_in_inference_mode_serve_outside(device, random_model) -> None:  # type: ignore[no-untyped-def]
+    device()
+    bilm = ElmoBiLm(*random_model(), cuda_graphs=True)
+    with torch.inference_mode():
+        bilm(batch_to_ids(BATCH))
+    with torch.no_grad():
+        bilm(batch_to_ids(BATCH))
+    assert bilm._graphs._graphed is not None
+    bilm.double()
+    assert bilm._graphs._graphed is None
+
+
+def test_empty_batches(device, random_model) -> None:  # type: ignore[no-untyped-def]
+    device()
+    native, emulated = _native(random_model()), ElmoBiLm(*random_model())
+    for ids in (torch.zeros(0, 3, 50, dtype=torch.long), torch.zeros(2, 0, 50, dtype=torch.long)):
+        assert _difference(emulated(ids), native(ids)) <= CUDA if ids.numel() else True
+        assert emulated(ids)["activations"][1].shape == native(ids)["activations"][1].shape

@@ -90,12 +90,13 @@ void launch(const char* name, void (*kernel)(Params), const LaunchConfig& config
   check(cudaLaunchKernelEx(&c, kernel, params), std::string("launching ") + name);
 }
 
-// Allows a kernel more dynamic shared memory than every GPU gives, and returns how many of its blocks fit a
-// multiprocessor at a time. Belongs to a warm-up: it may load the module.
+// Allows a kernel all the dynamic shared memory that the device has (the limit is the kernel's, which models of several
+// sizes share), and returns how many of its blocks fit a multiprocessor at a time. Belongs to a warm-up: it may load
+// the module.
 template <class Params>
-int allow_shared(const char* name, void (*kernel)(Params), const LaunchConfig& config) {
+int allow_shared(const char* name, void (*kernel)(Params), const LaunchConfig& config, size_t most) {
   const auto* f = reinterpret_cast<const void*>(kernel);
-  check(cudaFuncSetAttribute(f, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(config.shared_bytes)),
+  check(cudaFuncSetAttribute(f, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
         std::string("asking for shared memory for ") + name);
   int blocks = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, f, static_cast<int>(config.block), config.shared_bytes),

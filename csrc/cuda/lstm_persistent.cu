@@ -96,7 +96,8 @@ void prepare_persistent(Storage storage, const PersistentPlan& plan, const Devic
     using T = decltype(type);
     with_rows(plan.rows, [&](auto tile) {
       constexpr int R = decltype(tile)::value;
-      const int fit = allow_shared("lstm_persistent_kernel", lstm_persistent_kernel<T, R>, config_of(plan));
+      const int fit =
+          allow_shared("lstm_persistent_kernel", lstm_persistent_kernel<T, R>, config_of(plan), device.shared_bytes);
       if (fit * device.multiprocessors < plan.blocks)
         throw Error("lstm_persistent_kernel: expected room for " + std::to_string(plan.blocks) + " blocks on " +
                     device.name + ", got " + std::to_string(fit * device.multiprocessors));

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -80,15 +80,19 @@ class Backend:
         if got < oldest:
             name = f"{device} ({self.properties.name})"
             raise RuntimeError(f"{name}: expected compute capability {oldest} or newer, got {got}")
-        self._prepared: set[tuple[Any, ...]] = set()
+        self._fits: dict[tuple[Any, ...], bool] = {}
 
     def stream(self) -> int:
         """Returns torch's current stream on the device, asked for at every call: it may be another one each time."""
         return torch.cuda.current_stream(self.device).cuda_stream if self.device.type == "cuda" else 0
 
-    def guard(self) -> contextlib.AbstractContextManager[object]:
-        """Makes the device torch's current one."""
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Makes the device torch's current one, and torch's products those of the storage dtype, also under autocast:
+        the kernels read what was allocated in that dtype."""
+        device = torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
+        with device, torch.autocast(self.device.type, enabled=False):
+            yield
 
     def finish(self) -> None:
         """Waits for the current stream: what was packed on it may be used on any other from now on."""
@@ -125,10 +129,14 @@ class Backend:
         if plan.blocks == 0:
             return None
         key = (dtype, projection_dim, cell_size, plan.rows)
-        if key not in self._prepared:
-            self.kernels.prepare_persistent(self.number, self.storage(dtype), plan)
-            self._prepared.add(key)
-        return plan
+        if key not in self._fits:
+            try:
+                self.kernels.prepare_persistent(self.number, self.storage(dtype), plan)
+                self._fits[key] = True
+            except RuntimeError as error:  # beside another process, fewer multiprocessors may be left
+                warnings.warn(f"elmo_fast: {error}; the step kernels run instead", stacklevel=2)
+                self._fits[key] = False
+        return plan if self._fits[key] else None
 
 
 def _text(device: torch.device, dtype: torch.dtype, shape: tuple[int, ...]) -> str:

@@ -56,8 +56,8 @@ class CudaBiLm:
         with self.backend.guard():
             table = encode_tokens(self.backend, self.encoder, torch.from_numpy(distinct).to(self.backend.device))
             out = self._outputs(there)
-            embedded = table.index_select(0, tokens.flatten()) if len(table) else table.new_zeros(tokens.numel(), 0)
-            self._duplicate(embedded, there, out)
+            if len(table):
+                self._duplicate(table.index_select(0, tokens.flatten()), there, out)
             run_bilstm(self.backend, self.lstm, table, plan, state, out[1:])
         return out, there
 
@@ -91,6 +91,6 @@ class CudaBiLm:
 
     def _duplicate(self, tokens: Tensor, mask: Tensor, out: Tensor) -> None:
         """Layer 0: the token embedding once for each direction, zero where the mask is false."""
-        halves = out[0].unflatten(-1, (2, -1))
-        halves.copy_(tokens.view(*mask.shape, 1, -1).expand_as(halves))
+        halves = out[0].unflatten(-1, (2, self.lstm.projection_dim))
+        halves.copy_(tokens.view(*mask.shape, 1, self.lstm.projection_dim).expand_as(halves))
         halves.masked_fill_(~mask[:, :, None, None], 0.0)

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from elmo_fast.cuda.bilm import CudaBiLm
-from elmo_fast.state import State
+from elmo_fast.state import SharedLock, State
 
 MOST_GRAPHS = 16
 """Graphs kept; each holds the activations of its batch. The least recently used one goes first."""
 LENGTH_STEP = 8
 _WARM_UPS = 2
+_capturing = SharedLock()  # one capture at a time in a process
 
 
 def bucket(batch_size: int, num_timesteps: int) -> tuple[int, int]:
@@ -29,12 +30,13 @@ def bucket(batch_size: int, num_timesteps: int) -> tuple[int, int]:
 
 
 class GraphedBiLm:
-    """Runs a `CudaBiLm` by CUDA graphs. Threads may share it; their calls run one after the other."""
+    """Runs a `CudaBiLm` by CUDA graphs. Threads and streams may share it; their calls run one after the other."""
 
     def __init__(self, bilm: CudaBiLm) -> None:
         self.bilm = bilm
         self._lock = threading.Lock()
         self._graphs: OrderedDict[tuple[int, int], _Graph] = OrderedDict()
+        self._done: torch.cuda.Event | None = None  # of the call before, perhaps on another stream
 
     def forward(self, char_ids: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
         """As `CudaBiLm.forward_padded`; new tensors each time.
@@ -51,21 +53,31 @@ class GraphedBiLm:
                     self._graphs.popitem(last=False)
                 graph = self._graphs[size] = _Graph(self.bilm, *size, char_ids.shape[2])
             self._graphs.move_to_end(size)
-            return graph.run(char_ids, state)
+            device = self.bilm.backend.device
+            if device.type != "cuda":
+                return graph.run(char_ids, state)
+            stream = torch.cuda.current_stream(device)
+            if self._done is not None:
+                stream.wait_event(self._done)
+            results = graph.run(char_ids, state)
+            self._done = stream.record_event()
+            return results
 
 
 class GraphCache:
     """Holds the graphs of a module's weights for as long as these stay the same. Copies and pickles of it are empty."""
 
     def __init__(self) -> None:
+        self._lock = SharedLock()
         self._graphed: GraphedBiLm | None = None
 
     def get(self, bilm: CudaBiLm) -> GraphedBiLm:
         """Returns what runs this biLM by graphs, with those captured before if its weights are the same objects."""
-        graphed = self._graphed
-        if graphed is None or graphed.bilm.encoder is not bilm.encoder or graphed.bilm.lstm is not bilm.lstm:
-            graphed = self._graphed = GraphedBiLm(bilm)
-        return graphed
+        with self._lock:
+            graphed = self._graphed
+            if graphed is None or graphed.bilm.encoder is not bilm.encoder or graphed.bilm.lstm is not bilm.lstm:
+                graphed = self._graphed = GraphedBiLm(bilm)
+            return graphed
 
     def __reduce__(self) -> tuple[type[GraphCache], tuple[()]]:
         return type(self), ()
@@ -74,10 +86,17 @@ class GraphCache:
 class _Graph:
     def __init__(self, bilm: CudaBiLm, batch_size: int, num_timesteps: int, max_characters: int) -> None:
         backend = bilm.backend
-        self._char_ids = backend.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int32)
-        self._state = bilm.zero_state(batch_size)
-        markers = bilm.markers()
-        self._replay = capture(backend.device, lambda: bilm.forward_padded(self._char_ids, markers, self._state))
+        # Later calls write into these, in inference mode or not.
+        with torch.inference_mode(False), torch.no_grad():
+            # Kept, all of them: a graph knows their addresses, and keeps nothing alive but what was made inside it.
+            self._char_ids = backend.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int32)
+            self._state = bilm.zero_state(batch_size)
+            self._markers = bilm.markers()
+            self._bilm = bilm
+            self._replay = capture(backend.device, self._run)
+
+    def _run(self) -> tuple[Tensor, Tensor]:
+        return self._bilm.forward_padded(self._char_ids, self._markers, self._state)
 
     def run(self, char_ids: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
         batch_size, num_timesteps, _ = char_ids.shape
@@ -103,15 +122,17 @@ def capture(device: torch.device, run: Callable[[], tuple[Tensor, Tensor]]) -> C
     if device.type != "cuda":
         return run
     # Outside of the graph first: modules are loaded, kernels readied and libraries' workspaces taken there.
-    aside = torch.cuda.Stream(device)
-    aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(aside):
-        for _ in range(_WARM_UPS):
-            run()
-    torch.cuda.current_stream(device).wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = run()
+    with _capturing:
+        aside = torch.cuda.Stream(device)
+        aside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UPS):
+                run()
+        torch.cuda.current_stream(device).wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        # On the stream that was warmed up, which is this device's; other threads may go on allocating meanwhile.
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+            results = run()
 
     def replay() -> tuple[Tensor, Tensor]:
         graph.replay()

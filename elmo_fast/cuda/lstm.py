@@ -98,9 +98,12 @@ class _Inputs:
             products.append(torch.addmm(weights.bias, x, weights.input.t()))
         return products
 
+    def _address(self, product: Tensor) -> int:
+        return self._backend.address("xw", product, self._layer[0].state.dtype, *product.shape)
+
     def describe(self, params: Any, products: list[Tensor], first_step: int) -> None:
         """Tells the kernels where the products are."""
-        params.xw = tuple(product.data_ptr() for product in products)
+        params.xw = tuple(map(self._address, products))
         params.first_token = self._plan.first_of_step[first_step]
         if self._whole_table:
             params.slots = tuple(slots.data_ptr() for slots in self._plan.slots)

@@ -140,4 +140,7 @@ def _direction(tensors: LstmTensors, dtype: torch.dtype) -> DirectionWeights:
 
 def _padded(weight: Tensor) -> Tensor:
     missing = padded(weight.shape[1]) - weight.shape[1]
-    return F.pad(weight, (0, missing)) if missing else weight.contiguous()
+    if missing:
+        return F.pad(weight, (0, missing))
+    weight = weight.contiguous()
+    return weight.clone() if weight.data_ptr() % 16 else weight  # a view of a flat buffer may lie anywhere
