@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from elmo_fast import engine, models, native, reference
 from elmo_fast.characters import marker_char_ids
-from elmo_fast.cuda.backend import Backend, choose
+from elmo_fast.cuda.backend import Backend, choose, may_run
 from elmo_fast.cuda.encoder import encode_tokens
 from elmo_fast.cuda.weights import CudaEncoder
 from elmo_fast.packed import PackedCache
@@ -147,6 +147,8 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def cuda_weights(self) -> tuple[Backend, CudaEncoder] | None:
         """Returns the parameters as the native CUDA kernels read them, or None where those cannot run now."""
+        if not may_run(parameter_of(self, "_char_embedding_weights").device):
+            return None
         tensors = self._tensors()
         choice = choose(tensors, self.precision)
         if choice is None or engine.needs_gradient(tensors):

@@ -26,6 +26,9 @@ import torch
 from elmo_fast import native
 from elmo_fast.native import PRECISIONS
 
+CUDA_PRECISIONS = ("float32", "bfloat16")
+"""Those that a CUDA device has."""
+
 
 def check_precision(precision: str) -> str:
     """Returns `precision`; raises ValueError when it is not one of `PRECISIONS`."""
@@ -36,7 +39,7 @@ def check_precision(precision: str) -> str:
 
 def check_device(precision: str, device: torch.device) -> None:
     """Raises ValueError where a precision was asked for that a device other than the CPU does not have."""
-    expected = ("float32", "bfloat16") if device.type == "cuda" else ("float32",)
+    expected = CUDA_PRECISIONS if device.type == "cuda" else ("float32",)
     if precision not in expected:
         raise ValueError(
             f"precision: expected {' or '.join(map(repr, expected))} with device {str(device)!r}, got {precision!r}: "

@@ -12,10 +12,10 @@ from torch import Tensor
 from elmo_fast import native
 from elmo_fast.bench import gpu, peers
 from elmo_fast.elmo import Elmo
+from elmo_fast.precision import CUDA_PRECISIONS
 
 PRECISIONS = native.PRECISIONS
 PREFIX = "elmo_fast "
-ON_CUDA = ("float32", "bfloat16")
 _CPU = torch.device("cpu")
 
 
@@ -67,7 +67,7 @@ def load_all(
     found = []
     if device.type == "cuda":
         for precision in precisions:
-            if precision in ON_CUDA:
+            if precision in CUDA_PRECISIONS:
                 found += [_on_cuda(files, precision, graphs, device) for graphs in (False, True)]
             else:
                 left_out[PREFIX + precision] = "the CPU's alone"
@@ -105,21 +105,19 @@ def _check(argument: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 def _own(files: tuple[str, str], precision: str, keep_words: bool) -> Implementation:
     module = Elmo(*files, 1, dropout=0.0, precision=precision).eval()
-
-    def forward(char_ids: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return module(char_ids)["elmo_representations"][0]
-
     prepare = (lambda: None) if keep_words else module.clear_cache
-    return Implementation(PREFIX + precision, forward, precision, module.precision_in_use, prepare)
+    return Implementation(PREFIX + precision, _forward_of(module), precision, module.precision_in_use, prepare)
 
 
 def _on_cuda(files: tuple[str, str], precision: str, graphs: bool, device: torch.device) -> Implementation:
     module = Elmo(*files, 1, dropout=0.0, precision=precision, cuda_graphs=graphs).eval().to(device)
+    name = f"{PREFIX}{precision} cuda" + (" graphs" if graphs else "")
+    return Implementation(name, _forward_of(module), precision, precision, gpu.flush_cache, device)
 
+
+def _forward_of(module: Elmo) -> Callable[[Tensor], Tensor]:
     def forward(char_ids: Tensor) -> Tensor:
         with torch.inference_mode():
             return module(char_ids)["elmo_representations"][0]
 
-    name = f"{PREFIX}{precision} cuda" + (" graphs" if graphs else "")
-    return Implementation(name, forward, precision, precision, gpu.flush_cache, device)
+    return forward

@@ -150,6 +150,11 @@ class Choice(NamedTuple):
     dtype: torch.dtype
 
 
+def may_run(device: torch.device) -> bool:
+    """Whether `backend_for` could find kernels for a device; a cheap question, for every call on the CPU asks it."""
+    return device.type == "cuda" or device in _backends
+
+
 def choose(parameters: Sequence[Tensor], precision: str) -> Choice | None:
     """Returns what the native CUDA kernels run these parameters as, or None where they cannot.
 
@@ -161,9 +166,7 @@ def choose(parameters: Sequence[Tensor], precision: str) -> Choice | None:
         ValueError: the parameters are on several devices.
     """
     device, dtype = parameters[0].device, parameters[0].dtype
-    if device.type != "cuda" and device not in _backends:  # the usual case, on the CPU, costs nothing more
-        return None
-    backend = backend_for(device)
+    backend = backend_for(device) if may_run(device) else None
     if backend is None or dtype not in _STORAGES or any(parameter.dtype != dtype for parameter in parameters):
         return None
     for parameter in parameters:
