@@ -80,51 +80,56 @@ py::tuple encode(const CachedTokenEncoder& cached, const py::object& char_ids, i
   return py::make_tuple(table, py::array_t<int32_t>(n, tokens.index.data()));
 }
 
+// A batch of character ids with its markers, and what both of its readers return beside the tokens.
+struct Marked {
+  MarkedBatch batch;
+  py::array_t<int32_t> index;
+  py::array_t<bool> mask;
+
+  Marked(const py::object& char_ids, const py::object& bos, const py::object& eos, int64_t width, int64_t n_ids) {
+    const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, -1, width});
+    const int64_t *first = data_of<int64_t>(bos, "bos", {width}), *last = data_of<int64_t>(eos, "eos", {width});
+    const int64_t rows = size_of(char_ids, "char_ids", 0), steps = size_of(char_ids, "char_ids", 1);
+    mask = py::array_t<bool>({rows, steps + 2});
+    index = py::array_t<int32_t>({rows, steps + 2});
+    bool* present = mask.mutable_data();
+    py::gil_scoped_release release;
+    batch = add_markers(ids, rows, steps, width, n_ids, first, last, present);
+  }
+
+  int64_t size() const { return static_cast<int64_t>(batch.positions.size()); }
+
+  // index: each position's token, 0 where nothing is read.
+  void spread(const DistinctTokens& tokens) {
+    int32_t* out = index.mutable_data();
+    std::fill(out, out + index.size(), 0);
+    for (size_t i = 0; i < batch.positions.size(); ++i) out[batch.positions[i]] = tokens.index[i];
+  }
+};
+
 py::tuple encode_batch(const CachedTokenEncoder& cached, const py::object& char_ids, const py::object& bos,
                        const py::object& eos, int num_threads) {
-  const int64_t width = cached.encoder().max_characters();
-  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, -1, width});
-  const int64_t *first = data_of<int64_t>(bos, "bos", {width}), *last = data_of<int64_t>(eos, "eos", {width});
-  const int64_t rows = size_of(char_ids, "char_ids", 0), steps = size_of(char_ids, "char_ids", 1);
   checked_threads(num_threads);
-  py::array_t<bool> mask({rows, steps + 2});
-  py::array_t<int32_t> index({rows, steps + 2});
-  bool* present = mask.mutable_data();
-  MarkedBatch batch;
-  {
-    py::gil_scoped_release release;
-    batch = add_markers(ids, rows, steps, width, cached.encoder().shape().n_char_ids, first, last, present);
-  }
-  const auto n = static_cast<int64_t>(batch.positions.size());
+  Marked marked(char_ids, bos, eos, cached.encoder().max_characters(), cached.encoder().shape().n_char_ids);
   DistinctTokens tokens;
-  const Floats table = encode_distinct(cached, batch.char_ids.data(), n, num_threads, &tokens);
-  int32_t* out = index.mutable_data();
-  std::fill(out, out + index.size(), 0);
-  for (size_t i = 0; i < batch.positions.size(); ++i) out[batch.positions[i]] = tokens.index[i];
-  return py::make_tuple(table, index, mask);
+  const Floats table = encode_distinct(cached, marked.batch.char_ids.data(), marked.size(), num_threads, &tokens);
+  marked.spread(tokens);
+  return py::make_tuple(table, marked.index, marked.mask);
 }
 
 // What encode_batch would encode, for another device.
 py::tuple distinct_tokens(const py::object& char_ids, const py::object& bos, const py::object& eos, int64_t n_ids) {
   const int64_t width = size_of(bos, "bos", 0);
-  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, -1, width});
-  const int64_t *first = data_of<int64_t>(bos, "bos", {width}), *last = data_of<int64_t>(eos, "eos", {width});
-  const int64_t rows = size_of(char_ids, "char_ids", 0), steps = size_of(char_ids, "char_ids", 1);
-  py::array_t<bool> mask({rows, steps + 2});
-  py::array_t<int32_t> index({rows, steps + 2});
-  bool* present = mask.mutable_data();
-  int32_t* out = index.mutable_data();
+  Marked marked(char_ids, bos, eos, width, n_ids);
   DistinctTokens tokens;
   {
     py::gil_scoped_release release;
-    const MarkedBatch batch = add_markers(ids, rows, steps, width, n_ids, first, last, present);
-    tokens = find_distinct(batch.char_ids.data(), static_cast<int64_t>(batch.positions.size()), width, n_ids);
-    std::fill(out, out + rows * (steps + 2), 0);
-    for (size_t i = 0; i < batch.positions.size(); ++i) out[batch.positions[i]] = tokens.index[i];
+    tokens = find_distinct(marked.batch.char_ids.data(), marked.size(), width, n_ids);
   }
+  marked.spread(tokens);
   py::array_t<int32_t> distinct({tokens.size(), width});
   std::copy(tokens.char_ids.begin(), tokens.char_ids.end(), distinct.mutable_data());
-  return py::make_tuple(distinct, index, mask);
+  return py::make_tuple(distinct, marked.index, marked.mask);
 }
 
 // The constructor's arguments, for pickling.
