@@ -11,9 +11,6 @@
 namespace elmo_fast {
 namespace {
 
-// Rows that walk together. More would save nothing, and memory for a step's input product grows with them.
-constexpr size_t kGroupRows = 512;
-
 // Recurrent weights of both directions below which they run side by side, half of the threads each: no thread then
 // waits for another at every step. Above it one direction at a time has the shared cache to itself.
 constexpr int64_t kSideBySideBytes = int64_t{24} << 20;
@@ -112,16 +109,8 @@ bool BiLstm::directions_fit_side_by_side() const {
 }
 
 void BiLstm::run(const BiLstmCall& call, int num_threads) const {
-  std::vector<int64_t> rows;
-  for (int64_t b = 0; b < call.batch_size; ++b)
-    if (call.lengths[b] > 0) rows.push_back(b);
-  std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return call.lengths[a] > call.lengths[b]; });
   run_job(num_threads, [&](const Team& team) { clear_padding(team, call); });
-  for (size_t i = 0; i < rows.size(); i += kGroupRows) {
-    const auto begin = rows.begin() + static_cast<ptrdiff_t>(i);
-    run_group(call, BatchPlan(call, {begin, begin + static_cast<ptrdiff_t>(std::min(kGroupRows, rows.size() - i))}),
-              num_threads);
-  }
+  for (const BatchPlan& plan : plan_batch(call.lengths, call.batch_size)) run_group(call, plan, num_threads);
 }
 
 void BiLstm::clear_padding(const Team& team, const BiLstmCall& call) const {
@@ -203,19 +192,25 @@ void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLst
     team.barrier();
     // A thread multiplies the inputs of its own panels only, so no barrier is needed before the steps read them.
     kernel.dense({gemm, w.bias.data(), s.xw, s.ldxw}, panel_begin * kGateUnits, panel_end * kGateUnits);
-    for (int64_t step = chunk.first; step < chunk.last; ++step) run_step(kernel, team, plan, s, layer, direction, step);
+    for (int64_t step = chunk.first; step < chunk.last; ++step)
+      run_step(kernel, team, call, plan, s, layer, direction, step);
   }
   store_state(team, call, plan, s, layer, direction);
   team.barrier();
 }
 
-void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BatchPlan& plan, Scratch& s, int64_t layer,
-                      int direction, int64_t step) const {
+void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,
+                      Scratch& s, int64_t layer, int direction, int64_t step) const {
   const LstmLayer& w = this->layer(layer, direction);
   const auto [panel_begin, panel_end] = team.share(w.state.units() / kGateUnits);
   const auto [unit_begin, unit_end] = team.share(w.projection.units());
   const int64_t n = plan.active_at(step), at = plan.offset_at(step);
   const float* below = layer == 0 ? nullptr : s.y[(layer - 1) % 2];
+  const int64_t ldsaved = saved_size(w.cell_size(), w.projection_dim());
+  float* saved = nullptr;
+  if (call.saved)
+    saved = call.saved +
+            ((layer * 2 + direction) * call.batch_size * call.num_timesteps + plan.tokens_before + at) * ldsaved;
   float* const above = layer + 1 < num_layers() ? s.y[layer % 2] : nullptr;
 
   Gemm h{s.h, s.ldh * static_cast<ptrdiff_t>(sizeof(float)), nullptr, n, w.state.view()};
@@ -228,9 +223,9 @@ void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BatchPlan&
     kernel.pack_rows(
         {s.h, s.ldh, w.projection_dim(), s.packed_h.row(first), s.packed_h.stride, s.packed_h.scales + first}, 0, n);
   }
-  kernel.lstm_gates(
-      {h, s.xw_rows.data() + at, s.c, s.ldc, s.m.data, s.m.stride, s.m.scales, options_.cell_clip, step % 2 == 1},
-      panel_begin, panel_end);
+  kernel.lstm_gates({h, s.xw_rows.data() + at, s.c, s.ldc, s.m.data, s.m.stride, s.m.scales, options_.cell_clip,
+                     step % 2 == 1, saved, ldsaved},
+                    panel_begin, panel_end);
   team.barrier();
   kernel.lstm_project({{s.m.data, s.m.stride, s.m.scales, n, w.projection.view()},
                        s.h,
@@ -241,7 +236,9 @@ void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BatchPlan&
                        s.ldy,
                        s.out.data() + at,
                        w.projection_dim(),
-                       options_.proj_clip},
+                       options_.proj_clip,
+                       saved ? saved + w.state.units() / kGateUnits * kSavedPanel : nullptr,
+                       ldsaved},
                       unit_begin, unit_end);
   team.barrier();
 }

@@ -23,7 +23,15 @@ struct BiLstmCall {
   float* h;    // (L, B, 2P) initial state in, final state out; null: zeros, not returned
   float* c;    // (L, B, 2C) likewise; null exactly when h is
   float* out;  // (L, B, T, 2P) layer outputs, forward half first; zeros beyond a row's length
+  // (L, 2, B * T, saved_size) for `LstmBackward`, or null. Of each layer and direction only the first rows are written,
+  // one a token, in the order of `token_order`. float32 only.
+  float* saved;
 };
+
+// Floats that a backward pass needs of a token, a layer and a direction; kernels.h says which.
+inline int64_t saved_size(int64_t cell_size, int64_t projection_dim) {
+  return round_up(cell_size, kUnit) / kUnit * kSavedPanel + round_up(projection_dim, kUnit);
+}
 
 class BiLstm {
  public:
@@ -51,8 +59,8 @@ class BiLstm {
   void run_group(const BiLstmCall& call, const BatchPlan& plan, int num_threads) const;
   void run_direction(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,
                      Scratch& scratch, int64_t layer, int direction) const;
-  void run_step(const ProductKernels& kernel, Team& team, const BatchPlan& plan, Scratch& scratch, int64_t layer,
-                int direction, int64_t step) const;
+  void run_step(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,
+                Scratch& scratch, int64_t layer, int direction, int64_t step) const;
   void load_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,
                   int direction) const;
   void store_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,

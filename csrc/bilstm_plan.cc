@@ -1,17 +1,23 @@
 #include "bilstm_plan.h"
 
+#include <algorithm>
+
 #include "bilstm.h"
 
 namespace elmo_fast {
 namespace {
+
+// Rows that walk together. More would save nothing, and memory for a step's input product grows with them.
+constexpr size_t kGroupRows = 512;
 
 constexpr int64_t kInputRows = 256;   // rows of a chunk's product
 constexpr int64_t kSharedRows = 512;  // the same where rows are shared: the more, the more tokens share one
 
 }  // namespace
 
-BatchPlan::BatchPlan(const BiLstmCall& call, std::vector<int64_t> sorted_rows) : rows(std::move(sorted_rows)) {
-  for (int64_t b : rows) lengths.push_back(call.lengths[b]);
+BatchPlan::BatchPlan(const int64_t* batch_lengths, std::vector<int64_t> sorted_rows, int64_t before)
+    : rows(std::move(sorted_rows)), tokens_before(before) {
+  for (int64_t b : rows) lengths.push_back(batch_lengths[b]);
   offset.push_back(0);
   int64_t active_rows = n();
   for (int64_t s = 0; active_rows > 0; ++s) {
@@ -20,6 +26,21 @@ BatchPlan::BatchPlan(const BiLstmCall& call, std::vector<int64_t> sorted_rows) :
     active.push_back(active_rows);
     offset.push_back(offset.back() + active_rows);
   }
+}
+
+std::vector<BatchPlan> plan_batch(const int64_t* lengths, int64_t batch_size) {
+  std::vector<int64_t> rows;
+  for (int64_t b = 0; b < batch_size; ++b)
+    if (lengths[b] > 0) rows.push_back(b);
+  std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+  std::vector<BatchPlan> plans;
+  for (size_t i = 0; i < rows.size(); i += kGroupRows) {
+    const auto begin = rows.begin() + static_cast<ptrdiff_t>(i);
+    const auto end = begin + static_cast<ptrdiff_t>(std::min(kGroupRows, rows.size() - i));
+    const int64_t before = plans.empty() ? 0 : plans.back().tokens_before + plans.back().tokens();
+    plans.emplace_back(lengths, std::vector<int64_t>(begin, end), before);
+  }
+  return plans;
 }
 
 InputChunks::InputChunks(const BatchPlan& plan) {

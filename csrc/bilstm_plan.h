@@ -17,7 +17,9 @@ struct BatchPlan {
   std::vector<int64_t> active;   // (steps)
   std::vector<int64_t> offset;   // (steps + 1): place of a step's first token
 
-  BatchPlan(const BiLstmCall& call, std::vector<int64_t> sorted_rows);
+  int64_t tokens_before;  // in the plans before this one
+
+  BatchPlan(const int64_t* batch_lengths, std::vector<int64_t> sorted_rows, int64_t tokens_before);
   int64_t n() const { return static_cast<int64_t>(rows.size()); }
   int64_t steps() const { return static_cast<int64_t>(active.size()); }
   int64_t tokens() const { return offset.back(); }
@@ -28,6 +30,9 @@ struct BatchPlan {
     return direction == 0 ? step : lengths[static_cast<size_t>(r)] - 1 - step;
   }
 };
+
+// The whole batch, some hundred rows a plan, in ascending order of tokens_before.
+std::vector<BatchPlan> plan_batch(const int64_t* lengths, int64_t batch_size);
 
 // Steps whose input products are computed together, and the rows of the product. The product of many rows reads the
 // weights once for many steps; but it should still be near (64 KB a row in the original model) when the steps read it.

@@ -68,9 +68,30 @@ inline int checked_threads(int num_threads) {
   return num_threads;
 }
 
+inline float checked_clip(double clip, const char* name) {
+  const auto value = static_cast<float>(clip);
+  // A bound too small for a float32 must not become 0, which means none.
+  if (!(clip >= 0) || (clip > 0 && value == 0.0f))
+    throw py::value_error(std::string(name) + ": expected 0 or a positive float32, got " + std::to_string(clip));
+  return value;
+}
+
+// A copy of sentence lengths, each checked to lie in [0, num_timesteps]. A copy, since another thread that wrote into
+// the array after the check would send reads out of bounds.
+inline std::vector<int64_t> checked_lengths(const py::handle& object, int64_t batch_size, int64_t num_timesteps) {
+  const auto* given = data_of<int64_t>(object, "lengths", {batch_size});
+  std::vector<int64_t> lengths(given, given + batch_size);
+  for (int64_t i = 0; i < batch_size; ++i)
+    if (const int64_t n = lengths[static_cast<size_t>(i)]; n < 0 || n > num_timesteps)
+      throw py::value_error("lengths[" + std::to_string(i) + "]: expected 0 to " + std::to_string(num_timesteps) +
+                            ", got " + std::to_string(n));
+  return lengths;
+}
+
 // Each adds its classes or functions to the module.
 void bind_token_encoder(py::module_& m);
 void bind_bilstm(py::module_& m);
+void bind_lstm_backward(py::module_& m);
 void bind_probe(py::module_& m);
 
 }  // namespace elmo_fast

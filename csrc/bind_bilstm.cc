@@ -37,14 +37,6 @@ py::tuple layer_weights(const LstmLayer& layer) {
                         name_of(layer.precision()));
 }
 
-float checked_clip(double clip, const char* name) {
-  const auto value = static_cast<float>(clip);
-  // A bound too small for a float32 must not become 0, which means none.
-  if (!(clip >= 0) || (clip > 0 && value == 0.0f))
-    throw py::value_error(std::string(name) + ": expected 0 or a positive float32, got " + std::to_string(clip));
-  return value;
-}
-
 std::unique_ptr<BiLstm> make_bilstm(const py::list& layers, double cell_clip, double proj_clip,
                                     bool use_skip_connections) {
   const BiLstmOptions options{checked_clip(cell_clip, "cell_clip"), checked_clip(proj_clip, "proj_clip"),
@@ -65,14 +57,14 @@ std::unique_ptr<BiLstm> make_bilstm(const py::list& layers, double cell_clip, do
 }
 
 void run(const BiLstm& lstm, const py::object& x, const py::object& index, const py::object& lengths,
-         const py::object& h, const py::object& c, const py::object& out, int num_threads) {
+         const py::object& h, const py::object& c, const py::object& out, int num_threads, const py::object& saved) {
   const int64_t projected = lstm.projection_dim();
   BiLstmCall call{};
   call.x = data_of<float>(x, "x", {-1, lstm.input_size()});
   const int32_t* given_index = data_of<int32_t>(index, "index", {-1, -1});
   call.batch_size = size_of(index, "index", 0);
   call.num_timesteps = size_of(index, "index", 1);
-  const int64_t* given_lengths = data_of<int64_t>(lengths, "lengths", {call.batch_size});
+  const std::vector<int64_t> own_lengths = checked_lengths(lengths, call.batch_size, call.num_timesteps);
   const int64_t layers = lstm.num_layers(), b = call.batch_size, t = call.num_timesteps, n_rows = size_of(x, "x", 0);
   call.out = data_of<float>(out, "out", {layers, b, t, 2 * projected}, true);
   if (h.is_none() != c.is_none()) throw py::value_error("h, c: expected both or neither");
@@ -80,16 +72,17 @@ void run(const BiLstm& lstm, const py::object& x, const py::object& index, const
     call.h = data_of<float>(h, "h", {layers, b, 2 * projected}, true);
     call.c = data_of<float>(c, "c", {layers, b, 2 * lstm.cell_size()}, true);
   }
+  if (!saved.is_none()) {
+    if (lstm.format() != Precision::kFloat32)
+      throw py::value_error(std::string("saved: expected a biLSTM packed in float32, got ") + name_of(lstm.format()));
+    call.saved = data_of<float>(saved, "saved", {layers, 2, b * t, saved_size(lstm.cell_size(), projected)}, true);
+  }
   checked_threads(num_threads);
-  // Copies: another thread that wrote into the arrays after the check would send reads out of bounds.
+  // A copy: another thread that wrote into the array after the check would send reads out of bounds.
   const std::vector<int32_t> own_index(given_index, given_index + b * t);
-  const std::vector<int64_t> own_lengths(given_lengths, given_lengths + b);
   call.index = own_index.data();
   call.lengths = own_lengths.data();
   for (int64_t i = 0; i < b; ++i) {
-    if (call.lengths[i] < 0 || call.lengths[i] > t)
-      throw py::value_error("lengths[" + std::to_string(i) + "]: expected 0 to " + std::to_string(t) + ", got " +
-                            std::to_string(call.lengths[i]));
     for (int64_t k = 0; k < call.lengths[i]; ++k)
       if (call.index[i * t + k] < 0 || call.index[i * t + k] >= n_rows)
         throw py::value_error("index[" + std::to_string(i) + ", " + std::to_string(k) + "]: expected 0 to " +
@@ -121,15 +114,18 @@ void bind_bilstm(py::module_& m) {
       .def(py::init(&make_bilstm), py::arg("layers"), py::arg("cell_clip"), py::arg("proj_clip"),
            py::arg("use_skip_connections"))
       .def("run", &run, py::arg("x"), py::arg("index"), py::arg("lengths"), py::arg("h"), py::arg("c"), py::arg("out"),
-           py::arg("num_threads"),
+           py::arg("num_threads"), py::arg("saved") = py::none(),
            "x (n_rows, input_size) float32, index (B, T) int32, lengths (B,) int64 -> out (L, B, T, 2P) float32.\n"
            "Step t of row b reads x[index[b, t]]. h (L, B, 2P) and c (L, B, 2C), float32, are the initial state and\n"
-           "receive the final one (rows of length 0 keep theirs); None means zeros.")
+           "receive the final one (rows of length 0 keep theirs); None means zeros.\n"
+           "saved (L, 2, B * T, saved_size) float32 receives what LstmBackward reads; None saves nothing.")
       .def("arguments", &bilstm_arguments, "The constructor's arguments.")
       .def_property_readonly("num_layers", &BiLstm::num_layers)
       .def_property_readonly("input_size", &BiLstm::input_size)
       .def_property_readonly("projection_dim", &BiLstm::projection_dim)
       .def_property_readonly("cell_size", &BiLstm::cell_size)
+      .def_property_readonly("saved_size",
+                             [](const BiLstm& l) { return saved_size(l.cell_size(), l.projection_dim()); })
       .def_property_readonly("precision", [](const BiLstm& l) { return name_of(l.precision()); })
       .def_property_readonly("precision_in_use", [](const BiLstm& l) { return name_of(l.format()); })
       .def_property_readonly("nbytes", &BiLstm::bytes);

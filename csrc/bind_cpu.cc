@@ -29,6 +29,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.doc() = "Native ELMo kernels for the CPU. Arrays are C-contiguous; errors in them are ValueError.";
   bind_token_encoder(m);
   bind_bilstm(m);
+  bind_lstm_backward(m);
   bind_probe(m);
   m.def("isas_built", &isas_built, "Instruction sets compiled in, slowest first.");
   m.def("isas_available", &isas_available, "Those that this processor and operating system support.");

@@ -80,6 +80,57 @@ py::tuple encode(const CachedTokenEncoder& cached, const py::object& char_ids, i
   return py::make_tuple(table, py::array_t<int32_t>(n, tokens.index.data()));
 }
 
+// As encode, without remembered words, and with what a backward pass needs.
+py::tuple encode_for_training(const CachedTokenEncoder& cached, const py::object& char_ids, const py::object& table,
+                              const py::object& saved, int num_threads) {
+  const TokenEncoder& encoder = cached.encoder();
+  if (encoder.precision_in_use() != Precision::kFloat32)
+    throw py::value_error(std::string("TokenEncoder: expected one packed in float32, got ") +
+                          name_of(encoder.precision_in_use()));
+  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, encoder.max_characters()});
+  const int64_t n = size_of(char_ids, "char_ids", 0);
+  float* out = data_of<float>(table, "table", {n, encoder.output_dim()}, true);
+  float* planes = data_of<float>(saved, "saved", {-1}, true);
+  const int64_t plane = n * encoder.saved_stride();
+  if (size_of(saved, "saved", 0) < encoder.saved_planes() * plane)
+    throw py::value_error("saved: expected " + std::to_string(encoder.saved_planes() * plane) + " floats, got " +
+                          std::to_string(size_of(saved, "saved", 0)));
+  checked_threads(num_threads);
+  DistinctTokens tokens;
+  {
+    py::gil_scoped_release release;
+    tokens = encoder.find_distinct(ids, n);
+    encoder.encode(tokens, out, num_threads, planes);
+  }
+  return py::make_tuple(tokens.size(), py::array_t<int32_t>(n, tokens.index.data()));
+}
+
+// The gradient of every convolution's table.
+py::list table_gradients(const CachedTokenEncoder& cached, const py::object& char_ids, const py::object& gradient,
+                         int num_threads) {
+  const TokenEncoder& encoder = cached.encoder();
+  const TokenEncoderParams& shape = encoder.shape();
+  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, encoder.max_characters()});
+  const int64_t n = size_of(char_ids, "char_ids", 0);
+  const float* given = data_of<float>(gradient, "gradient", {n, shape.n_filters()});
+  checked_threads(num_threads);
+  const DistinctTokens tokens = encoder.find_distinct(ids, n);
+  if (tokens.size() != n)
+    throw py::value_error("char_ids: expected distinct rows, got " + std::to_string(n - tokens.size()) + " repeated");
+  py::list result;
+  for (size_t i = 0; i < shape.convolutions.size(); ++i) {
+    const ConvolutionParams& c = shape.convolutions[i];
+    Floats table({c.filter_width, shape.n_char_ids, c.n_filters});
+    float* out = table.mutable_data();
+    {
+      py::gil_scoped_release release;
+      encoder.table_gradient(tokens, given, static_cast<int64_t>(i), out, num_threads);
+    }
+    result.append(table);
+  }
+  return result;
+}
+
 // A batch of character ids with its markers, and what both of its readers return beside the tokens.
 struct Marked {
   MarkedBatch batch;
@@ -186,6 +237,17 @@ void bind_token_encoder(py::module_& m) {
            "char_ids (B, T, max_characters) int64, 0 where there is no token; bos and eos (max_characters,) int64 ->\n"
            "table as of encode, index (B, T + 2) int32 into its rows (0 where nothing is read), mask (B, T + 2) bool.\n"
            "<S> stands before every row, </S> behind as many positions as it has tokens.")
+      .def("encode_for_training", &encode_for_training, py::arg("char_ids"), py::arg("table"), py::arg("saved"),
+           py::arg("num_threads"),
+           "As encode, into table (n, output_dim), of which the first n_distinct rows are written; no word is "
+           "remembered.\n"
+           "saved: saved_planes * n_distinct * saved_stride float32 zeros, filled as (saved_planes, n_distinct,\n"
+           "saved_stride) with what a backward pass needs; n is always enough. Returns n_distinct and index.")
+      .def("table_gradients", &table_gradients, py::arg("char_ids"), py::arg("gradient"), py::arg("num_threads"),
+           "char_ids (n, max_characters) distinct, gradient (n, n_filters) of the convolutions' maxima -> for each\n"
+           "convolution the gradient of its table of embedded characters, (filter_width, n_ids, n_filters).")
+      .def_property_readonly("saved_planes", [](const Class& c) { return c.encoder().saved_planes(); })
+      .def_property_readonly("saved_stride", [](const Class& c) { return c.encoder().saved_stride(); })
       .def("weights", &encoder_weights, "The constructor's arguments; in float32 bit for bit, else as rounded.")
       .def(
           "clear_cache", [](const Class& c) { c.words().clear(); }, "Forgets all words and counts.")

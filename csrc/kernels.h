@@ -72,7 +72,14 @@ struct HighwayArgs {
   ptrdiff_t ldx;
   float* out;  // (rows, features)
   ptrdiff_t ldo;
+  float* transform;  // (rows, features) relu(t) and g for a backward pass, rows ldo apart; or null
+  float* gate;       // likewise; null exactly when `transform` is
 };
+
+// What a backward pass needs of one token, one layer and one direction: for every panel of 16 cells the gates i, f, g,
+// o and the cell state before its clip, 16 floats each; then the projected output before its clip, padded to kUnit.
+constexpr int kSavedPanel = 5 * kUnit;
+constexpr int kSavedCell = 4 * kUnit;  // of the cell state in its panel
 
 // Gates and cell update of one time step.
 struct LstmGatesArgs {
@@ -85,6 +92,8 @@ struct LstmGatesArgs {
   float* m_scales;  // int8: (rows), 1/127 each before the first step; made NaN where m has one
   float cell_clip;  // 0 disables it
   bool reverse;     // walk the panels backwards: what the step before left in the cache is read first
+  float* saved;     // (rows, panels * kSavedPanel), or null
+  ptrdiff_t ldsaved;
 };
 
 // Projection, clip, skip connection and output of one time step.
@@ -99,6 +108,27 @@ struct LstmProjectArgs {
   float* const* out;  // a row's destination in the caller's array, projection_dim floats each
   int64_t projection_dim;
   float proj_clip;  // 0 disables it
+  float* saved;     // (rows, units * 16) h before its clip, or null
+  ptrdiff_t ldsaved;
+};
+
+// Backward through the cells of one time step: from the projected output's gradient to the gates'.
+struct LstmBackwardArgs {
+  Gemm gemm;           // a: gradient of h before its clip, w: the projection's transpose, units of 16 cells
+  const float* saved;  // (rows, panels * kSavedPanel) of this step
+  ptrdiff_t ldsaved;
+  const float* c_before;  // (rows, .) cell state before the step: 16 floats a panel
+  ptrdiff_t ldc_before;
+  int64_t c_before_panel;  // floats from panel to panel
+  bool clip_before;        // c_before is to be clipped
+  float* dc;               // (rows, panels * 16) gradient of the cell state after the step in, before it out
+  ptrdiff_t lddc;
+  float* dgates;  // (rows, 4 * panels * 16) gradient of the gates' sums: all of i, then f, g, o
+  ptrdiff_t lddgates;
+  int64_t padded_cells;  // panels * 16 of the whole layer
+  float* m;              // (rows, panels * 16) sigmoid(o) * tanh(c) again
+  ptrdiff_t ldm;
+  float cell_clip;  // 0 disables it
 };
 
 // The convolutions of one filter width over distinct windows, by table look-up.
@@ -125,6 +155,7 @@ struct ProductKernels {
   void (*highway)(const HighwayArgs&, int64_t pair_begin, int64_t pair_end);
   void (*lstm_gates)(const LstmGatesArgs&, int64_t panel_begin, int64_t panel_end);
   void (*lstm_project)(const LstmProjectArgs&, int64_t unit_begin, int64_t unit_end);
+  void (*lstm_backward)(const LstmBackwardArgs&, int64_t panel_begin, int64_t panel_end);  // float32 alone has it
 };
 
 struct KernelTable {

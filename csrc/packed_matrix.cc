@@ -1,5 +1,6 @@
 #include "packed_matrix.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -140,6 +141,23 @@ PackedMatrix::PackedMatrix(const float* weight, int64_t depth, const ColumnOrder
       }
     }
   }
+}
+
+PackedMatrix PackedMatrix::transposed(const float* weight, int64_t columns, const std::vector<int64_t>& depth_order) {
+  PackedMatrix packed;
+  packed.depth_ = static_cast<int64_t>(depth_order.size());
+  packed.units_ = round_up(columns, kUnit) / kUnit;
+  packed.unit_bytes_ = bytes_a_unit(Precision::kFloat32, packed.depth_);
+  packed.data_ = AlignedBuffer(packed.units_ * packed.unit_bytes_ / 4);
+  for (int64_t u = 0; u < packed.units_; ++u) {
+    const int64_t n = std::min<int64_t>(kUnit, columns - u * kUnit);
+    for (int64_t k = 0; k < packed.depth_; ++k) {
+      const int64_t row = depth_order[static_cast<size_t>(k)];
+      float* to = packed.unit<float>(u) + k * kUnit;
+      for (int64_t j = 0; j < kUnit; ++j) to[j] = row < 0 || j >= n ? 0.0f : weight[row * columns + u * kUnit + j];
+    }
+  }
+  return packed;
 }
 
 void PackedMatrix::unpack(const ColumnOrder& order, float* weight) const {

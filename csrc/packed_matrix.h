@@ -41,6 +41,9 @@ class PackedMatrix {
   // weight: (rows, depth) row-major; order: which row each packed column holds.
   PackedMatrix(const float* weight, int64_t depth, const ColumnOrder& order, Precision format = Precision::kFloat32);
 
+  // Packs the transpose of a (depth, columns) matrix in float32: row depth_order[k] of it is k, -1 is zeros.
+  static PackedMatrix transposed(const float* weight, int64_t columns, const std::vector<int64_t>& depth_order);
+
   // Writes the (rows, depth) matrix as the format holds it, in float32 bit for bit. Packing it again gives the same
   // packed matrix, in every format.
   void unpack(const ColumnOrder& order, float* weight) const;

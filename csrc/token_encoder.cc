@@ -82,28 +82,30 @@ DistinctTokens TokenEncoder::find_distinct(const int64_t* char_ids, int64_t n) c
   return elmo_fast::find_distinct(char_ids, n, max_characters_, shape_.n_char_ids);
 }
 
-void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_threads) const {
+void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_threads, float* saved) const {
   const KernelTable& table = kernels_for(format_);
   const ProductKernels& kernel = table[format_];
   const int64_t n = tokens.size();
   if (n == 0) return;
   const int64_t block = n < kRowBlock ? n : kRowBlock;
-  const int64_t ld = round_up(n_filters_, kUnit) + kRowPad;
+  const int64_t ld = saved_stride();
   const int64_t ldp = projection_.matrix.units() * kUnit;
   const ptrdiff_t stride = packed_row_stride(kernel, n_filters_);
   const int64_t packed_floats = kernel.pack_rows ? block * stride / static_cast<int64_t>(sizeof(float)) : 0;
   Workspace workspace = workspaces_.lease(2 * Workspace::padded(block * ld) + Workspace::padded(block * ldp) +
                                           Workspace::padded(packed_floats));
-  float* const features[2] = {workspace.take(block * ld), workspace.take(block * ld)};
+  float* const scratch[2] = {workspace.take(block * ld), workspace.take(block * ld)};
   float* const projected = workspace.take(block * ldp);
   float* const packed = workspace.take(packed_floats);
-  std::memset(features[0], 0, static_cast<size_t>(2 * Workspace::padded(block * ld)) * sizeof(float));
+  std::memset(scratch[0], 0, static_cast<size_t>(2 * Workspace::padded(block * ld)) * sizeof(float));
   const int64_t width = output_dim();
 
   run_job(num_threads, [&](Team& team) {
     for (int64_t first = 0; first < n; first += block) {
       const int64_t rows = n - first < block ? n - first : block;
       const auto [row_begin, row_end] = team.share(rows);
+      const auto plane = [&](int64_t p) { return saved ? saved + (p * n + first) * ld : nullptr; };
+      float* features = saved ? plane(0) : scratch[0];
       int64_t feature = 0;
       for (const Convolution& c : convolutions_) {
         const CharCnnArgs args{c.table.data(),
@@ -116,7 +118,7 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
                                shape_.activation == Activation::kTanh,
                                &tokens.char_ids[static_cast<size_t>(first * max_characters_)],
                                &tokens.tails[static_cast<size_t>(first)],
-                               features[0] + feature,
+                               features + feature,
                                ld};
         table.char_cnn(args, row_begin, row_end);
         feature += c.n_filters;
@@ -133,19 +135,21 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
         }
         return gemm;
       };
-      int at = 0;
-      for (const Dense& h : highways_) {
+      for (size_t i = 0; i < highways_.size(); ++i) {
+        const Dense& h = highways_[i];
         const auto [begin, end] = team.share(h.matrix.units() / 2);
-        kernel.highway({product(features[at], h.matrix), h.bias.data(), features[at], ld, features[1 - at], ld}, begin,
-                       end);
-        at = 1 - at;
+        const auto p = static_cast<int64_t>(3 * i);
+        float* next = saved ? plane(p + 3) : scratch[(i + 1) % 2];
+        kernel.highway({product(features, h.matrix), h.bias.data(), features, ld, next, ld, plane(p + 1), plane(p + 2)},
+                       begin, end);
+        features = next;
         team.barrier();
       }
       int64_t column_begin = 0, column_end = width, ld_result = ld;
-      const float* result = features[at];
+      const float* result = features;
       if (projected_) {
         const auto [begin, end] = team.share(projection_.matrix.units());
-        kernel.dense({product(features[at], projection_.matrix), projection_.bias.data(), projected, ldp}, begin, end);
+        kernel.dense({product(features, projection_.matrix), projection_.bias.data(), projected, ldp}, begin, end);
         result = projected;
         ld_result = ldp;
         column_begin = begin * kUnit;  // each thread copies the columns it has computed
@@ -157,6 +161,44 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
         std::memcpy(out + (first + r) * width + column_begin, result + r * ld_result + column_begin,
                     static_cast<size_t>(column_end - column_begin) * sizeof(float));
       team.barrier();  // the next block overwrites the features
+    }
+  });
+}
+
+void TokenEncoder::table_gradient(const DistinctTokens& tokens, const float* gradient, int64_t convolution, float* out,
+                                  int num_threads) const {
+  constexpr int64_t kFilters = 64;  // at a time: their sums and maxima stay in L1
+  const Convolution& c = convolutions_[static_cast<size_t>(convolution)];
+  int64_t first_feature = 0;
+  for (int64_t i = 0; i < convolution; ++i) first_feature += convolutions_[static_cast<size_t>(i)].n_filters;
+  const int64_t ids = shape_.n_char_ids, positions = max_characters_ - c.filter_width + 1;
+  std::memset(out, 0, static_cast<size_t>(c.filter_width * ids * c.n_filters) * sizeof(float));
+  run_job(num_threads, [&](Team& team) {
+    // A thread has filters of its own, and walks all tokens in order: nothing depends on how many threads there are.
+    const auto [begin, end] = team.share((c.n_filters + kFilters - 1) / kFilters);
+    float best[kFilters], sum[kFilters];
+    int64_t where[kFilters];
+    for (int64_t f0 = begin * kFilters; f0 < std::min(end * kFilters, c.n_filters); f0 += kFilters) {
+      const int64_t n = std::min(kFilters, c.n_filters - f0);
+      for (int64_t token = 0; token < tokens.size(); ++token) {
+        const int32_t* id = &tokens.char_ids[static_cast<size_t>(token * max_characters_)];
+        const int64_t windows = std::min<int64_t>(tokens.tails[static_cast<size_t>(token)] + 1, positions);
+        for (int64_t w = 0; w < windows; ++w) {
+          for (int64_t f = 0; f < n; ++f) sum[f] = 0.0f;
+          for (int64_t k = 0; k < c.filter_width; ++k) {
+            const float* row = c.table.data() + (k * ids + id[w + k]) * c.padded_filters + f0;
+            for (int64_t f = 0; f < n; ++f) sum[f] += row[f];
+          }
+          for (int64_t f = 0; f < n; ++f) {
+            const bool larger = w == 0 || sum[f] > best[f] || (sum[f] != sum[f] && best[f] == best[f]);
+            best[f] = larger ? sum[f] : best[f];
+            where[f] = larger ? w : where[f];
+          }
+        }
+        const float* from = gradient + token * n_filters_ + first_feature + f0;
+        for (int64_t k = 0; k < c.filter_width; ++k)
+          for (int64_t f = 0; f < n; ++f) out[(k * ids + id[where[f] + k]) * c.n_filters + f0 + f] += from[f];
+      }
     }
   });
 }

@@ -22,7 +22,17 @@ class TokenEncoder {
   DistinctTokens find_distinct(const int64_t* char_ids, int64_t n) const;
 
   // out: (tokens.size(), output_dim). Same bits for every grouping of tokens, thread count and instruction set.
-  void encode(const DistinctTokens& tokens, float* out, int num_threads) const;
+  // saved: null, or zeros of (saved_planes, tokens.size(), saved_stride) for a backward pass, float32 only: the
+  // features, then for each highway relu(t), g and its output.
+  void encode(const DistinctTokens& tokens, float* out, int num_threads, float* saved = nullptr) const;
+  int64_t saved_planes() const { return 1 + 3 * static_cast<int64_t>(highways_.size()); }
+  int64_t saved_stride() const { return round_up(n_filters_, kUnit) + kRowPad; }
+
+  // Gradient of a convolution's table, (filter_width, n_char_ids, n_filters): each filter's gradient goes to the
+  // characters of the window that has its maximum, of equal ones the first. gradient: (tokens.size(), n_filters of all)
+  // of the sums before bias and activation. Same bits for every thread count.
+  void table_gradient(const DistinctTokens& tokens, const float* gradient, int64_t convolution, float* out,
+                      int num_threads) const;
 
   int64_t output_dim() const { return projected_ ? projection_dim_ : n_filters_; }
   int64_t max_characters() const { return max_characters_; }

@@ -15,7 +15,7 @@ from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
 from elmo_fast.cuda.bilm import CudaBiLm
 from elmo_fast.cuda.graphs import GraphCache
 from elmo_fast.encoder import ElmoCharacterEncoder
-from elmo_fast.lstm import ElmoLstm
+from elmo_fast.lstm import ElmoLstm, positions
 from elmo_fast.parameters import is_plain
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import StateSlot, check_mode
@@ -45,6 +45,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
         word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
         cuda_graphs: on CUDA, replay each pass as one graph (`elmo_fast.cuda.graphs`): for the latency of small batches.
+        checkpointing: with gradients of the weights, trade time for memory; see `ElmoLstm`.
     Raises:
         ValueError: an unknown state or precision, or a wrong cache size.
         FileNotFoundError: a file is missing.
@@ -62,6 +63,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
         cuda_graphs: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self._cuda_graphs = cuda_graphs
@@ -101,6 +103,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
             use_skip_connections=options.use_skip_connections,
             weights=weights.layers,
             precision=precision,
+            checkpointing=checkpointing,
         )
         self.num_layers = options.n_layers + 1
 
@@ -150,6 +153,11 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
             raise ValueError("sentences: expected at least one, got none")
         self._elmo_lstm._freeze_state(state)
 
+    def repack(self) -> None:
+        """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
+        self._token_embedder.repack()
+        self._elmo_lstm.repack()
+
     def forward(self, inputs: Tensor, word_inputs: Tensor | None = None) -> dict[str, Tensor | list[Tensor]]:
         """Runs the biLM.
 
@@ -168,6 +176,9 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
             word_inputs = None
         lstm = self._elmo_lstm
         if is_plain(lstm, ElmoLstm):
+            if torch.compiler.is_compiling() and lstm.runs_as_operator():
+                tokens, mask, table, index = self._embed_distinct(inputs, word_inputs)
+                return _collect(tokens, mask, lstm.run_compiled(table, index, mask.sum(dim=1)))
             with lstm._lend_state(len(inputs if word_inputs is None else word_inputs)) as slot:
                 return self._run(inputs, word_inputs, slot)
         tokens, mask = self._embed(inputs, word_inputs)
@@ -181,8 +192,22 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         parts = self._native_parts(word_inputs is not None)
         if parts is not None:
             return self._run_native(*parts, inputs, word_inputs, slot)
+        tokens, mask, table, index = self._embed_distinct(inputs, word_inputs)
+        lengths = mask.sum(dim=1)
+        if self._elmo_lstm.runs_as_operator(table):
+            return _collect(tokens, mask, self._elmo_lstm.run_operator(table, index, lengths, slot))
+        return _collect(tokens, mask, self._elmo_lstm.run(tokens, lengths, slot))
+
+    def _embed_distinct(self, inputs: Tensor, word_inputs: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `_embed`, with a table of fewer rows where equal words are known, and each position's row of it."""
+        encoder = self._token_embedder
+        if word_inputs is None and is_plain(encoder, ElmoCharacterEncoder) and encoder.runs_as_operator():
+            char_ids, mask = encoder.add_markers(inputs)
+            table, index = encoder.encode_distinct(char_ids.flatten(0, 1))
+            index = index.view(mask.shape)
+            return nn.functional.embedding(index, table), mask, table, index
         tokens, mask = self._embed(inputs, word_inputs)
-        return _collect(tokens, mask, self._elmo_lstm.run(tokens, mask.sum(dim=1), slot))
+        return tokens, mask, tokens.flatten(0, 1), positions(tokens)
 
     def _embed(self, inputs: Tensor, word_inputs: Tensor | None) -> tuple[Tensor, Tensor]:
         """Token embeddings with markers, and their mask."""

@@ -48,6 +48,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
         precision: arithmetic of the native kernels, see `elmo_fast.precision`; the mixes compute in float32 always.
         word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
         cuda_graphs: on CUDA, replay each pass as one graph, see `ElmoBiLm`.
+        checkpointing: with gradients of the weights, trade time for memory; see `ElmoLstm`.
     Raises:
         FileNotFoundError: a file is missing.
         WeightsError: a file is wrong or damaged.
@@ -74,6 +75,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
         cuda_graphs: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if mix not in _MIXES:
@@ -95,6 +97,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
                 precision=precision,
                 word_cache_size=word_cache_size,
                 cuda_graphs=cuda_graphs,
+                checkpointing=checkpointing,
             )
         else:
             if options_file is not None or weight_file is not None:
@@ -104,6 +107,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
                 ("precision", precision, "float32"),
                 ("word_cache_size", word_cache_size, DEFAULT_WORD_CACHE_SIZE),
                 ("cuda_graphs", cuda_graphs, False),
+                ("checkpointing", checkpointing, False),
             ):
                 if value != default:
                     raise ValueError(f"{name}: applies to the biLM read from files, not to module=; got {value!r}")
@@ -151,6 +155,10 @@ class Elmo(NativePrecision, WordCached, nn.Module):
     def warm_up(self, sentences: Iterable[Sequence[str] | Tensor]) -> None:
         """Fixes the state that state "frozen" starts from; see `ElmoBiLm.warm_up`."""
         self._elmo_lstm.warm_up(sentences)
+
+    def repack(self) -> None:
+        """Forgets the native copies of the weights; see `ElmoBiLm.repack`."""
+        self._elmo_lstm.repack()
 
     def forward(self, inputs: Tensor, word_inputs: Tensor | None = None) -> dict[str, Tensor | list[Tensor]]:
         """Computes the representations of a batch.
@@ -217,7 +225,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
         options_file, weight_file: paths or URLs; by default AllenNLP's original model, downloaded on first use.
         projection_dim: size to project the representation to; None does not.
         do_layer_norm, dropout, requires_grad, vocab_to_cache, scalar_mix_parameters, state, precision,
-        word_cache_size, cuda_graphs: see `Elmo`.
+        word_cache_size, cuda_graphs, checkpointing: see `Elmo`.
     """
 
     def __init__(
@@ -235,6 +243,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
         cuda_graphs: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self._elmo = Elmo(
@@ -250,6 +259,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
             precision=precision,
             word_cache_size=word_cache_size,
             cuda_graphs=cuda_graphs,
+            checkpointing=checkpointing,
         )
         self._projection = nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
         self.output_dim = projection_dim or self._elmo.get_output_dim()
@@ -273,6 +283,10 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
     def warm_up(self, sentences: Iterable[Sequence[str] | Tensor]) -> None:
         """Fixes the state that state "frozen" starts from; see `ElmoBiLm.warm_up`."""
         self._elmo.warm_up(sentences)
+
+    def repack(self) -> None:
+        """Forgets the native copies of the weights; see `ElmoBiLm.repack`."""
+        self._elmo.repack()
 
     def forward(self, elmo_tokens: Tensor, word_inputs: Tensor | None = None) -> Tensor:
         """Computes the representation.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elmo_fast import engine, models, native, reference
+from elmo_fast import engine, models, native, ops, reference
 from elmo_fast.characters import marker_char_ids
 from elmo_fast.cuda.backend import Backend, choose, may_run
 from elmo_fast.cuda.encoder import encode_tokens
@@ -103,18 +103,25 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         Raises:
             TypeError, ValueError: `inputs` are not character ids of this shape.
         """
+        char_ids, mask = self.add_markers(inputs)
+        token_embedding = self.encode_rows(char_ids.flatten(0, 1))
+        return {"mask": mask, "token_embedding": token_embedding.unflatten(0, mask.shape)}
+
+    def add_markers(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Checks a batch and puts the sentence markers around its rows: ids as int64, and their mask."""
         inputs = self.check_char_ids(inputs)
-        char_ids, mask = reference.add_markers(
+        return reference.add_markers(
             inputs,
             (inputs > 0).any(dim=-1),
             self._beginning_of_sentence_characters.to(inputs.device),
             self._end_of_sentence_characters.to(inputs.device),
         )
-        token_embedding = self.encode_rows(char_ids.flatten(0, 1))
-        return {"mask": mask, "token_embedding": token_embedding.unflatten(0, mask.shape)}
 
     def check_char_ids(self, inputs: Tensor) -> Tensor:
         """Checks shape, dtype and range; returns the ids as int64 on the device they are on."""
+        if torch.compiler.is_compiling():  # the range is checked when the program runs
+            engine.check_char_ids(inputs, self._max_characters)
+            return inputs.long()
         array = engine.char_ids_array(inputs.cpu(), self._max_characters, len(self._char_embedding_weights))
         return torch.from_numpy(array) if inputs.device.type == "cpu" else inputs.long()
 
@@ -126,12 +133,40 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
             with backend.guard():
                 tokens = encode_tokens(backend, weights, char_ids.int().contiguous())
             return tokens.to(self._char_embedding_weights.dtype)
+        if self.runs_as_operator():
+            table, index = self.encode_distinct(char_ids)
+            return nn.functional.embedding(index, table)
         packed = self.packed_if_native()
         if packed is not None:
             table, index = engine.encode_rows(packed, char_ids.contiguous().numpy())
             return torch.from_numpy(table[index])
         embedding, convolutions, highways, projection = self._structure(self._tensors())
         return reference.encode_tokens(char_ids, embedding, convolutions, self._activation, highways, projection)
+
+    def encode_distinct(self, char_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes (n, max_characters) ids by the torch operator: a table of the distinct ones, and (n,) into it.
+
+        Raises:
+            ValueError: an id that the model does not know.
+        """
+        tensors = self._tensors()
+        trains = engine.needs_gradient(tensors)
+        convolutions, highways, _ = self._linears()
+        table, index, _ = ops.encode_tokens(
+            char_ids, tensors, len(convolutions), len(highways), self._activation,
+            "float32" if trains else self.precision, self._word_cache_size, self._packed.key, trains,
+        )  # fmt: skip
+        return table, index
+
+    def runs_as_operator(self) -> bool:
+        """Whether the native kernels run as a torch operator: for a gradient, or in a program being compiled."""
+        tensors = self._tensors()
+        wanted = torch.compiler.is_compiling() or engine.needs_gradient(tensors)
+        return wanted and all(map(engine.is_native_kind, tensors))
+
+    def repack(self) -> None:
+        """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
+        self._packed.clear()
 
     def runs_native(self) -> bool:
         """Whether the native kernels can run now."""
@@ -193,7 +228,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         )  # fmt: skip
 
     def _word_cache(self) -> native._cpu.TokenEncoder | None:
-        packed = self._packed.peek()
+        packed = self._packed.peek(self.precision_in_use)
         return None if isinstance(packed, CudaEncoder) else packed
 
     def cache_info(self) -> CacheInfo:

@@ -96,7 +96,10 @@ def state_arrays(state: tuple[Tensor, Tensor] | None) -> ArrayState | None:
 def _warn_dtype(dtype: torch.dtype) -> None:
     if dtype not in _warned_dtypes:
         _warned_dtypes.add(dtype)
-        message = f"the native kernels are float32; this model or input of {dtype} runs on the slower PyTorch reference"
+        message = (
+            f"the native kernels are float32; this model or input of {dtype} runs on the slower PyTorch reference "
+            '(for speed keep float32 and ask for reduced arithmetic with precision=, such as precision="bfloat16")'
+        )
         warnings.warn(f"elmo_fast: {message}", stacklevel=2)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast import engine, models, native, reference
+from elmo_fast import engine, models, native, ops, reference
 from elmo_fast.cuda.backend import Backend, choose
 from elmo_fast.cuda.lstm import run_bilstm
 from elmo_fast.cuda.plan import plan_batch
@@ -43,6 +43,8 @@ class ElmoLstm(NativePrecision, StatefulModule):
         weights: (forward, backward) weights of each layer, which become the parameters without a copy; None
             initialises at random.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
+        checkpointing: in training, keep nothing for the backward pass but the outputs, and compute the rest again there
+            for some thousand tokens at a time: more time, and memory that no longer grows with the batch.
     Raises:
         ValueError: an unknown state or precision.
     """
@@ -62,8 +64,10 @@ class ElmoLstm(NativePrecision, StatefulModule):
         use_skip_connections: bool = True,
         weights: Sequence[tuple[LstmWeights, LstmWeights]] | None = None,
         precision: str = "float32",
+        checkpointing: bool = False,
     ) -> None:
         super().__init__(state)
+        self.checkpointing = checkpointing
         self._precision = check_precision(precision)
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -133,11 +137,16 @@ class ElmoLstm(NativePrecision, StatefulModule):
             )
         if mask.shape != inputs.shape[:2]:
             raise ValueError(f"mask: expected shape {tuple(inputs.shape[:2])}, got {tuple(mask.shape)}")
+        lengths = mask.bool().sum(dim=1)
+        if torch.compiler.is_compiling() and self.runs_as_operator(inputs):
+            return self.run_compiled(inputs.flatten(0, 1), positions(inputs), lengths)
         with self._lend_state(len(inputs)) as slot:
-            return self.run(inputs, mask.bool().sum(dim=1), slot)
+            return self.run(inputs, lengths, slot)
 
     def run(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
         """Runs all layers from a lent state; arguments and result as `forward`."""
+        if self.runs_as_operator(inputs):
+            return self.run_operator(inputs.flatten(0, 1), positions(inputs), lengths, slot)
         cuda = None if engine.needs_gradient([inputs]) else self.cuda_weights()
         if cuda is not None:
             return self._run_cuda(*cuda, inputs, lengths, slot)
@@ -152,6 +161,41 @@ class ElmoLstm(NativePrecision, StatefulModule):
         engine.run_lstm(packed, table, index, lengths.numpy(), engine.state_arrays(state), out.numpy())
         slot.final = state
         return out
+
+    def runs_as_operator(self, *inputs: Tensor) -> bool:
+        """Whether the native kernels run as a torch operator: for a gradient, or in a program being compiled."""
+        tensors = [*inputs, *self._tensors()]
+        wanted = torch.compiler.is_compiling() or engine.needs_gradient(tensors)
+        return wanted and not self._has_dropout() and all(map(engine.is_native_kind, tensors))
+
+    def run_operator(self, table: Tensor, index: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
+        """Runs all layers by the torch operator `elmo_fast::bilstm`.
+
+        Args:
+            table: (n, input_size).
+            index: (batch_size, num_timesteps) into the table's rows.
+            lengths: (batch_size,).
+        """
+        h, c = (None, None) if slot.initial is None else map(_usable, slot.initial)
+        tensors = self._tensors()
+        trains = engine.needs_gradient([table, *tensors])
+        out, h, c, _ = ops.bilstm(
+            table, index, lengths, tensors, h, c, self._cell_clip, self._proj_clip, self.use_skip_connections,
+            "float32" if trains else self.precision, self._packed.key, trains and not self.checkpointing,
+        )  # fmt: skip
+        slot.final = h.detach(), c.detach()
+        return out
+
+    def run_compiled(self, table: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
+        """As `run_operator`, with the module's own state, and without the lock that no compiler can trace."""
+        slot = self._take_state(len(index))
+        out = self.run_operator(table, index, lengths, slot)
+        self._keep_state(slot)
+        return out
+
+    def repack(self) -> None:
+        """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
+        self._packed.clear()
 
     def runs_native(self, *inputs: Tensor) -> bool:
         """Whether the native kernels can run these inputs now."""
@@ -254,3 +298,16 @@ class ElmoLstm(NativePrecision, StatefulModule):
         if not all(map(engine.is_native_kind, self._tensors())):
             self._packed.clear()  # moved away: free the native copy
         return self
+
+
+def positions(inputs: Tensor) -> Tensor:
+    """Where each position of (batch_size, num_timesteps, ...) is when the first two dimensions are one."""
+    batch_size, num_timesteps = inputs.shape[:2]
+    return torch.arange(batch_size * num_timesteps, dtype=torch.int32).view(batch_size, num_timesteps)
+
+
+def _usable(state: Tensor) -> Tensor:
+    """A state that autograd takes: one left behind by a call in inference mode is copied."""
+    if torch.compiler.is_compiling() or not state.is_inference() or torch.is_inference_mode_enabled():
+        return state
+    return state.clone()

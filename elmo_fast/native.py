@@ -132,6 +132,14 @@ def pack_lstm(
     return _cpu.BiLstm(list(zip(packed[0::2], packed[1::2], strict=True)), cell_clip, proj_clip, use_skip_connections)
 
 
+def pack_backward(
+    state_weights: Sequence[np.ndarray], projections: Sequence[np.ndarray], cell_clip: float, proj_clip: float
+) -> list[_cpu.LstmBackward]:
+    """Packs the backward passes of layer 0's two directions, then of layer 1's, and so on; arguments as `pack_lstm`."""
+    pairs = zip(state_weights, projections, strict=True)
+    return run_tasks([partial(_cpu.LstmBackward, *pair, cell_clip, proj_clip) for pair in pairs], get_num_threads())
+
+
 def restore_encoder(arguments: Sequence[Any]) -> _cpu.TokenEncoder:
     """Rebuilds a token encoder from its `weights()`."""
     return _cpu.TokenEncoder(*arguments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -39,21 +41,27 @@ def _sample(array: np.ndarray) -> np.ndarray:
     return array[(slice(None, None, max(1, len(array) // _SAMPLES)), *(0 for _ in array.shape[1:]))]
 
 
+def _same_layout(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.stride() == b.stride() and a.dtype == b.dtype and a.device == b.device
+
+
 class _Entry:
     """A native object and what it was made of."""
 
-    __slots__ = ("form", "packed", "seen")
+    __slots__ = ("packed", "seen")
 
-    def __init__(self, seen: list[_Seen], form: Hashable, packed: Any) -> None:
+    def __init__(self, seen: list[_Seen], packed: Any) -> None:
         self.seen = seen
-        self.form = form
         self.packed = packed
 
-    def still(self, parameters: Sequence[Tensor], form: Hashable) -> bool:
-        if self.form != form or len(self.seen) != len(parameters):
+    def still(self, parameters: Sequence[Tensor]) -> bool:
+        if len(self.seen) != len(parameters):
             return False
         for parameter, (known, pointer, version, sample, values) in zip(parameters, self.seen, strict=True):
-            if parameter is not known or parameter.data_ptr() != pointer:
+            if parameter.data_ptr() != pointer:
+                return False
+            # Compiled programs and `functional_call` pass the same memory as another object.
+            if parameter is not known and not _same_layout(parameter, known):
                 return False
             if version is not None and parameter._version != version:
                 return False
@@ -71,12 +79,30 @@ class PackedCache:
     torch counts, is noticed at the next `get`. So is a write through `.data` that changes the tensor as a whole; one
     that changes a few single elements may not be, and on another device than the CPU none is: call `clear` after it.
 
-    Copies and pickles of it are empty, and so are rebuilt on first use.
+    It holds one object for each `form` asked for, all of the same parameters. Copies and pickles of it are empty, and
+    so are rebuilt on first use.
+
+    Attributes:
+        key: a number by which `of` finds it again.
     """
+
+    _by_key: weakref.WeakValueDictionary[int, PackedCache] = weakref.WeakValueDictionary()
+    _of_programs: dict[int, PackedCache] = {}
 
     def __init__(self) -> None:
         self._lock = SharedLock()
-        self._entry: _Entry | None = None
+        self._entries: dict[Hashable, _Entry] = {}
+        self.key = random.SystemRandom().getrandbits(62)
+        PackedCache._by_key[self.key] = self
+
+    @classmethod
+    def of(cls, key: int) -> PackedCache:
+        """Returns the cache with this key, a new one if there is none: an exported program outlives its module."""
+        cache = cls._by_key.get(key)
+        if cache is None:
+            cache = cls()
+            cls._by_key[key] = cls._of_programs[key] = cache
+        return cache
 
     def get(self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None) -> Any:
         """Returns `build(arrays)` of these CPU parameters, called anew only when one of them or `form` has changed.
@@ -96,34 +122,34 @@ class PackedCache:
         self, parameters: Sequence[Tensor], build: Callable[[Sequence[Tensor]], Any], form: Hashable = None
     ) -> Any:
         """As `get`, on any device: `build` takes the tensors themselves."""
-        entry = self._entry
-        if entry is None or not entry.still(parameters, form):
+        entry = self._entries.get(form)
+        if entry is None or not entry.still(parameters):
             with self._lock:
-                entry = self._entry
-                if entry is None or not entry.still(parameters, form):
-                    self._entry = None  # free the old copy before making the new one
-                    seen = [_see(parameter) for parameter in parameters]
-                    entry = _Entry(seen, form, build(parameters))
-                    self._entry = entry
+                entry = self._entries.get(form)
+                if entry is None or not entry.still(parameters):
+                    # Free old copies before making a new one.
+                    self._entries = {f: e for f, e in self._entries.items() if f != form and e.still(parameters)}
+                    entry = _Entry([_see(parameter) for parameter in parameters], build(parameters))
+                    self._entries[form] = entry
         return entry.packed
 
     def get_if_native(
         self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None
     ) -> Any:
         """As `get`, or None where the native kernels cannot run with these parameters: `engine.runs_native`."""
-        entry = self._entry
-        if entry is not None and entry.still(parameters, form):  # then it was packed of the right kind of tensors
+        entry = self._entries.get(form)
+        if entry is not None and entry.still(parameters):  # then it was packed of the right kind of tensors
             return None if engine.needs_gradient(parameters) else entry.packed
         return self.get(parameters, build, form) if engine.runs_native(parameters) else None
 
-    def peek(self) -> Any:
-        """Returns what the last `get` returned, or None."""
-        entry = self._entry
+    def peek(self, form: Hashable = None) -> Any:
+        """Returns what the last `get` with this form returned, or None."""
+        entry = self._entries.get(form)
         return None if entry is None else entry.packed
 
     def clear(self) -> None:
-        """Forgets the native copy and its memory."""
-        self._entry = None
+        """Forgets the native copies and their memory."""
+        self._entries = {}
 
     def __reduce__(self) -> tuple[type[PackedCache], tuple[()]]:
         return type(self), ()

@@ -130,17 +130,23 @@ class StatefulModule(nn.Module):
     @contextlib.contextmanager
     def _lend_state(self, batch_size: int) -> Iterator[StateSlot]:
         """Lends the state to one call of `batch_size` rows; stores `slot.final` unless the call raised."""
-        mode = self._state_mode
-        if mode == "carry":
-            with self._state_lock:
-                slot = StateSlot(_first_rows(self._states, batch_size), keep=True)
-                yield slot
-                if slot.final is not None:
-                    self._states = _replace_first_rows(self._states, slot.final)
-        else:
-            state = self._states if mode == "frozen" else None
-            initial = None if state is None else tuple(part.expand(-1, batch_size, -1) for part in state)
-            yield StateSlot(initial, keep=False)
+        with self._state_lock if self._state_mode == "carry" else contextlib.nullcontext():
+            slot = self._take_state(batch_size)
+            yield slot
+            self._keep_state(slot)
+
+    def _take_state(self, batch_size: int) -> StateSlot:
+        """What a call of `batch_size` rows starts from."""
+        if self._state_mode == "carry":
+            return StateSlot(_first_rows(self._states, batch_size), keep=True)
+        state = self._states if self._state_mode == "frozen" else None
+        initial = None if state is None else tuple(part.expand(-1, batch_size, -1) for part in state)
+        return StateSlot(initial, keep=False)
+
+    def _keep_state(self, slot: StateSlot) -> None:
+        """Stores what a call left behind."""
+        if slot.keep and slot.final is not None:
+            self._states = _replace_first_rows(self._states, slot.final)
 
     def _freeze_state(self, state: State) -> None:
         """Makes a state of one row the one that every row starts from; only in mode "frozen"."""

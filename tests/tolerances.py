@@ -77,3 +77,9 @@ PROBE = {"float32": 0.0, "bf16x3": 0.0005, "bf16x2": 0.0005, "bfloat16": 0.003, 
 
 CUDA_STORAGE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """The same where weights and activations are stored in 16 bits, as a part of the largest value."""
+
+GRADIENT = 2e-5
+"""A native float32 gradient against the float64 reference's, as a part of its largest entry."""
+
+LOSS_CURVE = 1e-4
+"""A loss in training against AllenNLP's at the same one of 20 steps, both from the same parameters."""

@@ -33,6 +33,10 @@ void highway(const HighwayArgs& p, int64_t pair_begin, int64_t pair_end) {
           const float* bias = p.bias + u * kUnit + at;
           const F transform = V::max(V::zero(), V::add(V::load(tile + at), V::load(bias)));
           const F gate = sigmoid<V>(V::add(V::load(tile + at + kUnit), V::load(bias + kUnit)));
+          if (p.transform) {
+            V::store(p.transform + row * p.ldo + u / 2 * kUnit + c, transform);
+            V::store(p.gate + row * p.ldo + u / 2 * kUnit + c, gate);
+          }
           V::store(out + c, V::fma(gate, V::load(x + c), V::mul(V::sub(one, gate), transform)));
         }
       });

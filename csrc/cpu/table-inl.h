@@ -25,9 +25,17 @@ void map_values(const float* x, float* y, int64_t n) {
 
 template <class V, class Product>
 constexpr ProductKernels product_kernels() {
-  ProductKernels k{Product::row_bytes,      nullptr, dense<V, Product>, highway<V, Product>, lstm_gates<V, Product>,
-                   lstm_project<V, Product>};
+  ProductKernels k{Product::row_bytes,       nullptr, dense<V, Product>, highway<V, Product>, lstm_gates<V, Product>,
+                   lstm_project<V, Product>, nullptr};
   if constexpr (Product::kPacksRows) k.pack_rows = Product::pack_rows;
+  return k;
+}
+
+template <class V>
+constexpr ProductKernels float32_kernels() {
+  using Product = FloatProduct<V, Float32Weights>;
+  ProductKernels k = product_kernels<V, Product>();
+  k.lstm_backward = lstm_backward<V, Product>;
   return k;
 }
 
@@ -35,7 +43,7 @@ constexpr ProductKernels product_kernels() {
 template <class V, class Dot>
 constexpr KernelTable make_table(const char* name) {
   return {name,
-          {product_kernels<V, FloatProduct<V, Float32Weights>>(),
+          {float32_kernels<V>(),
            {},
            {},
            product_kernels<V, FloatProduct<V, Bfloat16Weights>>(),

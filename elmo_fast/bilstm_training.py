@@ -1,0 +1,243 @@
+"""The biLSTM's passes that training needs: forward with what a gradient asks for kept, and backward.
+
+What must go step by step through time runs on native kernels; products over all tokens at once are torch's. Everything
+is float32 on the CPU, and deterministic. `elmo_fast.ops` makes torch operators of these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elmo_fast.native import _cpu, get_num_threads
+from elmo_fast.saved import array_of, lazy_zeros, saved_size
+
+# Where nothing was kept, the backward pass computes it again for so many tokens at a time.
+_TOKENS_AGAIN = 1024
+
+
+class LstmOptions(NamedTuple):
+    """What the layers of a biLSTM share; a clip of 0 is none."""
+
+    cell_clip: float
+    proj_clip: float
+    use_skip_connections: bool
+
+
+def bilstm_forward(
+    native: _cpu.BiLstm,
+    table: Tensor,
+    index: Tensor,
+    lengths: Tensor,
+    h: Tensor | None,
+    c: Tensor | None,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Runs a biLSTM; position t of row b reads `table[index[b, t]]`.
+
+    Args:
+        native: packed in float32 if `keep`.
+        table: (n, input_size) float32.
+        index: (batch_size, num_timesteps) integers.
+        lengths: (batch_size,) integers.
+        h, c: initial state, (n_layers, batch_size, 2 * projection_dim or 2 * cell_size); None is zero.
+        keep: whether a backward pass will follow.
+    Returns:
+        the layers' outputs (n_layers, batch_size, num_timesteps, 2 * projection_dim), zero beyond the lengths; the
+        final h and c; and what the backward pass reads (n_layers, 2, batch_size * num_timesteps, saved_size), no rows
+        without `keep`.
+    """
+    batch_size, num_timesteps = index.shape
+    n_layers, projection_dim, cell_size = native.num_layers, native.projection_dim, native.cell_size
+    out = torch.empty(n_layers, batch_size, num_timesteps, 2 * projection_dim)
+    state = [
+        torch.zeros(n_layers, batch_size, 2 * size) if part is None else part.detach().clone().contiguous()
+        for part, size in ((h, projection_dim), (c, cell_size))
+    ]
+    rows = batch_size * num_timesteps if keep else 0
+    saved = lazy_zeros(n_layers, 2, rows, saved_size(cell_size, projection_dim))
+    if out.numel() == 0 or len(table) == 0:
+        out.zero_()
+    else:
+        native.run(
+            array_of(table), array_of(index, np.int32), array_of(lengths, np.int64), state[0].numpy(), state[1].numpy(),
+            out.numpy(), get_num_threads(), saved.numpy() if keep else None,
+        )  # fmt: skip
+    return out, state[0], state[1], saved
+
+
+class LstmGradients(NamedTuple):
+    """Gradients of a biLSTM; None where they are not wanted.
+
+    Attributes:
+        table: like the table.
+        h, c: like the initial state.
+        weights: like the weights.
+    """
+
+    table: Tensor | None
+    h: Tensor
+    c: Tensor
+    weights: list[Tensor | None]
+
+
+def bilstm_backward(
+    native: Sequence[_cpu.LstmBackward],
+    forward: _cpu.BiLstm,
+    dout: Tensor,
+    dh: Tensor | None,
+    dc: Tensor | None,
+    table: Tensor,
+    index: Tensor,
+    lengths: Tensor,
+    weights: Sequence[Tensor],
+    h: Tensor | None,
+    c: Tensor | None,
+    out: Tensor,
+    saved: Tensor,
+    use_skip_connections: bool,
+    wanted: Sequence[bool],
+) -> LstmGradients:
+    """Computes the gradients of `bilstm_forward`.
+
+    Args:
+        native: the backward passes of layer 0's two directions, then of layer 1's, and so on.
+        forward: packed in float32, for what was not kept.
+        dout, dh, dc: gradients of the outputs and of the final state; None is zero.
+        weights: for each layer and direction input (4 * cell_size, input_size), state, bias and projection weights.
+        out, saved: what the forward pass returned.
+        wanted: whether the gradient of the table is, then that of each weight.
+    """
+    batch_size, num_timesteps = index.shape
+    flat_table = table.detach()
+    used = flat_table[: int(index.max()) + 1] if index.numel() else flat_table[:0]
+    gradients = LstmGradients(
+        torch.zeros_like(flat_table) if wanted[0] else None,
+        *(torch.zeros(len(out), batch_size, 2 * size) for size in (weights[3].shape[0], weights[3].shape[1])),
+        [torch.zeros_like(weight) if want else None for weight, want in zip(weights, wanted[1:], strict=True)],
+    )
+    kept = saved.shape[2] > 0 or index.numel() == 0
+    for rows in [slice(0, batch_size)] if kept else _row_groups(lengths, _TOKENS_AGAIN):
+        some = _Rows(
+            table=used, index=index[rows], lengths=lengths[rows], out=out[:, rows], dout=dout[:, rows],
+            h=_rows(h, rows), c=_rows(c, rows), dh_last=_rows(dh, rows), dc_last=_rows(dc, rows),
+            dh_first=gradients.h[:, rows], dc_first=gradients.c[:, rows],
+        )  # fmt: skip
+        if not kept:
+            saved = bilstm_forward(forward, table, some.index, some.lengths, some.h, some.c, True)[3]
+        _add_gradients(native, some, weights, saved, use_skip_connections, gradients)
+    return gradients
+
+
+class _Rows(NamedTuple):
+    """Some rows of a batch."""
+
+    table: Tensor
+    index: Tensor
+    lengths: Tensor
+    out: Tensor
+    dout: Tensor
+    h: Tensor | None
+    c: Tensor | None
+    dh_last: Tensor | None
+    dc_last: Tensor | None
+    dh_first: Tensor
+    dc_first: Tensor
+
+
+def _add_gradients(
+    native: Sequence[_cpu.LstmBackward],
+    rows: _Rows,
+    weights: Sequence[Tensor],
+    saved: Tensor,
+    use_skip_connections: bool,
+    to: LstmGradients,
+) -> None:
+    n_layers = len(rows.out)
+    d_above = None  # of this layer's output, through the layer above
+    for layer in reversed(range(n_layers)):
+        dout = rows.dout[layer] if d_above is None else rows.dout[layer] + d_above
+        first = 8 * layer
+        goes_on = to.table is not None or any(weight is not None for weight in to.weights[:first])
+        d_above = torch.zeros_like(dout) if layer > 0 and goes_on else None
+        for direction in range(2):
+            at = first + 4 * direction
+            steps = _through_time(native[2 * layer + direction], rows, layer, direction, dout, saved)
+            input_weight = weights[at].detach()
+            if layer == 0:
+                # Equal words have one row of the table: their gradients are summed before they are multiplied.
+                words = rows.index.flatten()[steps.order]
+                dgates = torch.zeros(len(rows.table), steps.dgates.shape[1]).index_add_(0, words, steps.dgates)
+                x = rows.table
+                if to.table is not None:
+                    to.table[: len(x)].addmm_(dgates, input_weight)
+            else:
+                dgates = steps.dgates
+                x = rows.out[layer - 1].reshape(-1, 2, rows.out.shape[3] // 2)[steps.order, direction]
+                if d_above is not None:
+                    d_above.view(-1, 2, x.shape[1])[steps.order, direction] = dgates @ input_weight
+            products = ((dgates, x), (steps.dgates, steps.h_before), None, (steps.dh, steps.m))
+            for weight, product in zip(to.weights[at : at + 4], products, strict=True):
+                if weight is not None and product is not None:
+                    weight.addmm_(product[0].t(), product[1])
+                elif weight is not None:
+                    weight += steps.dgates.sum(dim=0)
+        if d_above is not None and use_skip_connections:
+            d_above += dout
+
+
+class _Steps(NamedTuple):
+    """What one direction's walk through time leaves, tokens in `order` (b * num_timesteps + t of each)."""
+
+    order: Tensor
+    dgates: Tensor  # (tokens, 4 * cell_size)
+    m: Tensor  # (tokens, cell_size)
+    dh: Tensor  # (tokens, projection_dim)
+    h_before: Tensor  # (tokens, projection_dim)
+
+
+def _through_time(
+    native: _cpu.LstmBackward, rows: _Rows, layer: int, direction: int, dout: Tensor, saved: Tensor
+) -> _Steps:
+    projection_dim, cell_size = rows.out.shape[3] // 2, rows.dc_first.shape[2] // 2
+    lengths = array_of(rows.lengths, np.int64)
+    order = torch.from_numpy(_cpu.token_order(lengths, rows.index.shape[1], direction))
+    strides = native.gates_stride, native.cells_stride, native.outputs_stride, native.outputs_stride
+    dgates, m, dh, h_before = (torch.empty(len(order), stride) for stride in strides)
+    states = (None if part is None else array_of(part[layer]) for part in (rows.h, rows.c))
+    last = (None if part is None else array_of(part[layer]) for part in (rows.dh_last, rows.dc_last))
+    first = [np.zeros(part[layer].shape, dtype=np.float32) for part in (rows.dh_first, rows.dc_first)]
+    native.run(
+        lengths, direction, saved[layer, direction].numpy(), *states, array_of(dout), *last,
+        dgates.numpy(), m.numpy(), dh.numpy(), h_before.numpy(), *first, get_num_threads(),
+    )  # fmt: skip
+    for to, half in zip((rows.dh_first, rows.dc_first), first, strict=True):
+        size = to.shape[2] // 2
+        to[layer, :, direction * size : (direction + 1) * size] = torch.from_numpy(half)[
+            :, direction * size : (direction + 1) * size
+        ]
+    padded = native.padded_cells
+    gates = dgates[:, : 4 * padded]
+    if padded != cell_size:
+        gates = gates.unflatten(1, (4, padded))[:, :, :cell_size].flatten(1)
+    return _Steps(order, gates, m[:, :cell_size], dh[:, :projection_dim], h_before[:, :projection_dim])
+
+
+def _rows(state: Tensor | None, rows: slice) -> Tensor | None:
+    return None if state is None else state[:, rows]
+
+
+def _row_groups(lengths: Tensor, tokens: int) -> list[slice]:
+    """Consecutive rows of at most so many tokens together, at least one row each."""
+    groups, first, total = [], 0, 0
+    for row, length in enumerate(lengths.tolist()):
+        if total + length > tokens and row > first:
+            groups.append(slice(first, row))
+            first, total = row, 0
+        total += length
+    groups.append(slice(first, len(lengths)))
+    return groups

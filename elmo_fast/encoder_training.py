@@ -1,0 +1,101 @@
+"""The token encoder's passes that training needs: forward with what a gradient asks for kept, and backward.
+
+Products of matrices are torch's; the convolutions' maxima, and where their gradients go, are native.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elmo_fast.native import _cpu, get_num_threads
+from elmo_fast.saved import array_of, encoder_saved_size, lazy_zeros
+
+
+def encoder_forward(
+    native: _cpu.TokenEncoder, char_ids: Tensor, n_filters: int, n_highways: int, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Encodes words, equal ones once.
+
+    Args:
+        native: packed in float32 if `keep`.
+        char_ids: (n, max_characters) int64.
+        keep: whether a backward pass will follow.
+    Returns:
+        a table (n, output_dim) whose first rows are the distinct words and the others zero, index (n,) int32 into it,
+        and what the backward pass reads: of (n * encoder_saved_size,) the first part, none of it without `keep`.
+    """
+    n = len(char_ids)
+    ids = array_of(char_ids, np.int64)
+    table = torch.zeros(n, native.output_dim)
+    saved = lazy_zeros(n * encoder_saved_size(n_filters, n_highways) if keep else 0)
+    if n == 0:
+        return table, torch.zeros(0, dtype=torch.int32), saved
+    if keep:
+        _, index = native.encode_for_training(ids, table.numpy(), saved.numpy(), get_num_threads())
+    else:
+        distinct, index = native.encode(ids, get_num_threads())
+        table[: len(distinct)] = torch.from_numpy(distinct)
+    return table, torch.from_numpy(index), saved
+
+
+def encoder_backward(
+    native: _cpu.TokenEncoder,
+    dtable: Tensor,
+    char_ids: Tensor,
+    index: Tensor,
+    weights: Sequence[Tensor],
+    saved: Tensor,
+    n_convolutions: int,
+    n_highways: int,
+    activation: str,
+) -> list[Tensor]:
+    """Computes the gradients of `encoder_forward` with respect to the weights.
+
+    Args:
+        native: packed in float32.
+        dtable: (n, output_dim), the gradient of the table.
+        char_ids, index: as there.
+        weights: character embedding; weight and bias of each convolution, of each highway, and of the projection if
+            there is one.
+        saved: what the forward pass kept; nothing is computed again.
+    """
+    embedding, *rest = [weight.detach() for weight in weights]
+    pairs = list(zip(rest[0::2], rest[1::2], strict=True))
+    convolutions, highways = pairs[:n_convolutions], pairs[n_convolutions : n_convolutions + n_highways]
+    if not len(index):
+        return [torch.zeros_like(weight) for weight in weights]
+    words = torch.from_numpy(np.unique(index.numpy(), return_index=True)[1])  # where each distinct word is seen first
+    n, n_filters = len(words), sum(len(bias) for _, bias in convolutions)
+    ids = array_of(char_ids[words], np.int64)
+    if not len(saved):
+        saved = encoder_forward(native, torch.from_numpy(ids), n_filters, n_highways, True)[2]
+    planes = saved[: n * encoder_saved_size(n_filters, n_highways)].view(1 + 3 * n_highways, n, -1)[:, :, :n_filters]
+    d = dtable[:n]
+    gradients: list[Tensor] = []  # of the last pair first, bias before weight
+    if len(pairs) > n_convolutions + n_highways:
+        gradients += d.sum(dim=0), d.t() @ planes[-1]
+        d = d @ pairs[-1][0]
+    for k in reversed(range(n_highways)):
+        x, transform, gate = planes[3 * k], planes[3 * k + 1], planes[3 * k + 2]
+        closed = d * (1 - gate)
+        sums = torch.cat([closed * (transform > 0), closed * gate * (x - transform)], dim=1)
+        gradients += sums.sum(dim=0), sums.t() @ x
+        d = torch.addmm(d * gate, sums, highways[k][0])
+    d = d * (1 - planes[0].square()) if activation == "tanh" else d * (planes[0] > 0)
+    tables = native.table_gradients(ids, array_of(d), get_num_threads())
+    dembedding = torch.zeros_like(embedding)
+    for (weight, _), dconvolution, dbias in zip(
+        reversed(convolutions),
+        reversed(tables),
+        reversed(d.sum(dim=0).split([len(bias) for _, bias in convolutions])),
+        strict=True,
+    ):
+        of_table = torch.from_numpy(dconvolution)  # (filter_width, n_ids, n_filters)
+        gradients += dbias.clone(), torch.matmul(of_table.transpose(1, 2), embedding).permute(1, 2, 0).contiguous()
+        for k in range(len(of_table)):
+            dembedding.addmm_(of_table[k], weight[:, :, k])
+    return [dembedding, *reversed(gradients)]
