@@ -188,7 +188,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
 
     def run_compiled(self, table: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
         """As `run_operator`, with the module's own state, and without the lock that no compiler can trace."""
-        slot = self._take_state(len(index))
+        slot = self._take_state(index.shape[0])
         out = self.run_operator(table, index, lengths, slot)
         self._keep_state(slot)
         return out

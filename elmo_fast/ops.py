@@ -10,7 +10,8 @@ Gradients of character ids, indices and lengths do not exist; those of everythin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +42,22 @@ encode_tokens = torch.ops.elmo_fast.encode_tokens
 bilstm = torch.ops.elmo_fast.bilstm
 
 
+def _cpu_kernel(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers a function as an operator's implementation on the CPU."""
+
+    def register(run: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(run)
+        def in_float32(*arguments: Any) -> Any:
+            # Autocast would round the products inside: reduced precision is for `precision=` to ask for.
+            with torch.autocast("cpu", enabled=False):
+                return run(*arguments)
+
+        torch.library.impl(f"elmo_fast::{name}", "CPU")(in_float32)
+        return run
+
+    return register
+
+
 def _packed_encoder(
     weights: Sequence[Tensor],
     n_convolutions: int,
@@ -67,7 +84,7 @@ def _n_filters(weights: Sequence[Tensor], n_convolutions: int) -> int:
     return sum(weight.shape[0] for weight in weights[1 : 1 + 2 * n_convolutions : 2])
 
 
-@torch.library.impl("elmo_fast::encode_tokens", "CPU")
+@_cpu_kernel("encode_tokens")
 def _encode_tokens(
     char_ids: Tensor,
     weights: Sequence[Tensor],
@@ -107,7 +124,7 @@ def _encode_tokens_fake(
     )
 
 
-@torch.library.impl("elmo_fast::encode_tokens_backward", "CPU")
+@_cpu_kernel("encode_tokens_backward")
 def _encode_tokens_backward(
     dtable: Tensor,
     char_ids: Tensor,
@@ -169,7 +186,7 @@ def _packed_backward(weights: Sequence[Tensor], options: LstmOptions, key: int) 
     return PackedCache.of(key).get(weights, pack, "backward")
 
 
-@torch.library.impl("elmo_fast::bilstm", "CPU")
+@_cpu_kernel("bilstm")
 def _bilstm(
     table: Tensor,
     index: Tensor,
@@ -215,7 +232,7 @@ def _bilstm_fake(
     )
 
 
-@torch.library.impl("elmo_fast::bilstm_backward", "CPU")
+@_cpu_kernel("bilstm_backward")
 def _bilstm_backward(
     dout: Tensor | None,
     dh: Tensor | None,

@@ -31,7 +31,7 @@ def add_markers(x: Tensor, mask: Tensor, bos: Tensor, eos: Tensor) -> tuple[Tens
         (batch_size, num_timesteps + 2, dim) and its mask. `</S>` goes behind as many positions as the row has tokens:
         where the mask has holes it lands on, and replaces, a later token.
     """
-    rows = torch.arange(len(x), device=x.device)
+    rows = torch.arange(x.shape[0], device=x.device)
     end = mask.sum(dim=1) + 1
     x = F.pad(x, (0, 0, 1, 1))
     x[:, 0], x[rows, end] = bos, eos

@@ -1,7 +1,7 @@
 """Memory for what a forward pass keeps for the backward pass.
 
-A token keeps `saved_size` floats for each layer and direction, 21 thousand in the original model, 336 KB a token in all;
-a distinct word keeps `encoder_saved_size`, 57 KB.
+A token keeps `saved_size` floats for each layer and direction, 21 thousand in the original model, 336 KB a token in
+all; a distinct word keeps `encoder_saved_size`, 57 KB.
 """
 
 from __future__ import annotations
