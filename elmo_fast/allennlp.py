@@ -1,0 +1,200 @@
+"""`install()`: AllenNLP, as it is installed, builds this package's ELMo.
+
+import elmo_fast.allennlp
+
+elmo_fast.allennlp.install()
+predictor = Predictor.from_path("model.tar.gz")  # and everything else of AllenNLP's, unchanged
+
+AllenNLP is imported by `install()` alone, or when one of the two classes here is asked for:
+
+- `elmo_fast.allennlp.Elmo`: `elmo_fast.Elmo` that can be built from AllenNLP's `Params`.
+- `elmo_fast.allennlp.ElmoTokenEmbedder`: `elmo_fast.ElmoTokenEmbedder` that is one of AllenNLP's `TokenEmbedder`s.
+
+They take AllenNLP's arguments and this package's own, such as `precision`, and find files by AllenNLP's `cached_path`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import elmo_fast
+
+__all__ = ["install", "installed", "uninstall"]
+
+_LOCK = threading.RLock()
+_PACKAGES = ("allennlp", "allennlp_models")
+_FILES = ("options_file", "weight_file")
+
+Place = tuple[dict[str, Any], str]  # a namespace and a name in it
+
+
+class _Installed(NamedTuple):
+    """What `uninstall` needs."""
+
+    theirs: dict[str, Any]
+    ours: dict[str, Any]
+    kept: set[tuple[int, str]]  # places, by the namespace's id, that held ours before
+
+
+_installed: _Installed | None = None
+
+
+def install() -> None:
+    """Puts this package's ELMo in the place of AllenNLP's, in this process, until `uninstall`.
+
+    `Elmo`, `_ElmoBiLm`, `_ElmoCharacterEncoder`, `ElmoLstm`, `ElmoTokenEmbedder` and `batch_to_ids` become this
+    package's under every name that the modules of `allennlp` and `allennlp_models` have for them, in those loaded
+    before as in those loaded later, and in the registry: `TokenEmbedder.by_name("elmo_token_embedder")`. Constructors
+    with an `Elmo` in their signature, read before, get this package's from `from_params` too.
+
+    Modules outside of AllenNLP that imported a name before keep what they have: install first, import afterwards.
+    Models built before keep their parts; `elmo_fast.accelerate` replaces those. A second call does nothing.
+
+    Raises:
+        ImportError: AllenNLP cannot be imported; the message says what to install.
+    """
+    global _installed
+    with _LOCK:
+        if _installed is not None:
+            return
+        theirs = _import_theirs()
+        ours = {
+            "Elmo": _subclass("Elmo", theirs["Elmo"]),
+            "ElmoTokenEmbedder": _subclass("ElmoTokenEmbedder", theirs["ElmoTokenEmbedder"]),
+            "ElmoLstm": elmo_fast.ElmoLstm,
+            "_ElmoBiLm": elmo_fast.ElmoBiLm,
+            "_ElmoCharacterEncoder": elmo_fast.ElmoCharacterEncoder,
+            "batch_to_ids": elmo_fast.batch_to_ids,
+        }
+        kept = {(id(namespace), name) for namespace, name in _places({id(one) for one in ours.values()})}
+        _exchange(theirs, ours, set())
+        for name in ("Elmo", "ElmoTokenEmbedder"):
+            _redirect_from_params(theirs[name], ours[name])
+        _installed = _Installed(theirs, ours, kept)
+
+
+def uninstall() -> None:
+    """Gives AllenNLP its own classes back. Models built in between keep working. A second call does nothing."""
+    global _installed
+    with _LOCK:
+        if _installed is None:
+            return
+        theirs, ours, kept = _installed
+        _exchange(ours, theirs, kept)
+        for name in ("Elmo", "ElmoTokenEmbedder"):
+            del theirs[name].from_params
+        _installed = None
+
+
+def installed() -> bool:
+    """Whether AllenNLP builds this package's ELMo now."""
+    return _installed is not None
+
+
+def __getattr__(name: str) -> Any:
+    # Also what pickle asks for; so a model that was built while installed can be copied and stored afterwards.
+    if name in ("Elmo", "ElmoTokenEmbedder"):
+        with _LOCK:
+            theirs = _import_theirs() if _installed is None else _installed.theirs
+            return _subclass(name, theirs[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _import_theirs() -> dict[str, Any]:
+    try:
+        elmo = importlib.import_module("allennlp.modules.elmo")
+        lstm = importlib.import_module("allennlp.modules.elmo_lstm")
+        embedder = importlib.import_module("allennlp.modules.token_embedders.elmo_token_embedder")
+    except ImportError as error:
+        raise ImportError(
+            "elmo_fast.allennlp needs AllenNLP 2, which cannot be imported here: "
+            "pip install --no-deps allennlp==2.10.1, and the packages that it imports (docs/allennlp.md). "
+            f"The cause: {error}"
+        ) from error
+    names = ("Elmo", "_ElmoBiLm", "_ElmoCharacterEncoder", "batch_to_ids")
+    theirs = {name: getattr(elmo, name) for name in names}
+    return {**theirs, "ElmoLstm": lstm.ElmoLstm, "ElmoTokenEmbedder": embedder.ElmoTokenEmbedder}
+
+
+@functools.cache  # one class for ever: what was built before must be an instance of it
+def _subclass(name: str, theirs: Any) -> type:
+    """This package's class of a name with the base class of AllenNLP's that it lacks, and a signature to build from."""
+    ours = getattr(elmo_fast, name)
+    base = next(one for one in theirs.__bases__ if "from_params" in dir(one))  # FromParams, TokenEmbedder
+    own = [
+        parameter.replace(annotation=type(parameter.default))
+        for parameter in inspect.signature(ours.__init__).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    # Annotations are what `from_params` checks values against; this package's own are strings.
+    signature = inspect.Signature([*inspect.signature(theirs.__init__).parameters.values(), *own])
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        for file in _FILES:
+            bound.arguments[file] = _local_file(bound.arguments[file])
+        ours.__init__(*bound.args, **bound.kwargs)
+        if name == "ElmoTokenEmbedder":  # for whoever looks for instances of AllenNLP's Elmo
+            self._elmo.__class__ = __getattr__("Elmo")
+
+    __init__.__signature__ = signature  # type: ignore[attr-defined]
+    doc = f"`elmo_fast.{name}` as one of AllenNLP's {base.__name__}; arguments as there."
+    return type(name, (ours, base), {"__init__": __init__, "__module__": __name__, "__doc__": doc})
+
+
+def _local_file(path: Any) -> Any:
+    """A local file as it is; else what AllenNLP makes of a URL, or of `archive.tar.gz!file`."""
+    if path is None or os.path.isfile(os.path.expanduser(path)):
+        return path
+    cached_path = importlib.import_module("allennlp.common.file_utils").cached_path
+    return cached_path(path, extract_archive="!" in os.fspath(path))
+
+
+def _modules() -> Iterator[ModuleType]:
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in _PACKAGES and isinstance(module, ModuleType):
+            yield module
+
+
+def _places(ids: set[int]) -> Iterator[Place]:
+    """Where AllenNLP's modules and its registry hold one of these objects."""
+    for module in _modules():
+        for name, value in list(vars(module).items()):
+            if id(value) in ids:
+                yield vars(module), name
+    registrable = importlib.import_module("allennlp.common.registrable").Registrable
+    for registry in list(registrable._registry.values()):
+        for name, (value, _) in list(registry.items()):
+            if id(value) in ids:
+                yield registry, name
+
+
+def _exchange(old: dict[str, Any], new: dict[str, Any], kept: set[tuple[int, str]]) -> None:
+    table = {id(old[name]): new[name] for name in old}
+    for namespace, name in list(_places(set(table))):
+        if (id(namespace), name) not in kept:
+            value = namespace[name]
+            # An entry of the registry is a class and the name of its constructor.
+            namespace[name] = (table[id(value[0])], value[1]) if isinstance(value, tuple) else table[id(value)]
+
+
+def _redirect_from_params(theirs: Any, ours: Any) -> None:
+    """AllenNLP builds an argument by its annotation, which may have been read before and is then AllenNLP's class."""
+
+    def from_params(
+        cls: Any, params: Any, constructor_to_call: Any = None, constructor_to_inspect: Any = None, **extras: Any
+    ) -> Any:
+        if cls is theirs and constructor_to_call in (None, theirs):
+            return ours.from_params(params, **extras)
+        return super(theirs, cls).from_params(params, constructor_to_call, constructor_to_inspect, **extras)
+
+    theirs.from_params = classmethod(from_params)

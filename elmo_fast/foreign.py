@@ -1,0 +1,62 @@
+"""Whether a module of somebody else's does what its class says, and nothing beside.
+
+What goes around a module's `forward`, as the native kernels do, must know that nothing is lost by it: no hooks, no
+methods of a subclass, no layers put in the place of others. Each check raises `CannotReplace`, which says what is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+_CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_STATE_HOOKS = (
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+)  # fmt: skip
+
+
+class CannotReplace(Exception):
+    """A part does something that this package's would not; the message says what."""
+
+
+def class_name(kind: type) -> tuple[str, str]:
+    """Returns what a class is known by without importing it: its module and name."""
+    return kind.__module__, kind.__qualname__
+
+
+def check_class(part: nn.Module, kind: type) -> None:
+    """Checks that a part of a subclass has nothing of its own but a constructor, which is done with."""
+    for base in type(part).__mro__:
+        if base in kind.__mro__:
+            continue
+        own = {name for name in vars(base) if not name.startswith("__")} | ({"__call__", "__getattr__"} & {*vars(base)})
+        if own:
+            raise CannotReplace(f"its class {base.__name__} has its own {', '.join(sorted(own))}")
+
+
+def check_untouched(module: nn.Module, prefix: str = "it", hooks: tuple[str, ...] = _CALL_HOOKS + _STATE_HOOKS) -> None:
+    """Checks that one module, called `prefix` in the message, runs as its class says."""
+    if any(getattr(module, kind, None) for kind in hooks):
+        raise CannotReplace(f"{prefix} has hooks")
+    if getattr(module, "_compiled_call_impl", None) is not None:
+        raise CannotReplace(f"{prefix} is compiled")
+    for name in vars(module):
+        if callable(getattr(type(module), name, None)):
+            raise CannotReplace(f"{prefix} has its {name} replaced")
+
+
+def check_inner(module: nn.Module, name: str, kind: tuple[str, str]) -> None:
+    """Checks a module that the new part does without."""
+    if class_name(type(module)) != kind:
+        raise CannotReplace(f"its {name} is a {type(module).__name__}, not AllenNLP's {kind[1]}")
+    check_untouched(module, f"its {name}")
+
+
+def check_leaf(module: nn.Module, name: str, kind: type[nn.Module], parameters: Iterable[str]) -> None:
+    """Checks a torch module whose parameters the kernels read without calling it."""
+    plain = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
+    if plain is not kind or any(getattr(module, parameter, None) is None for parameter in parameters):
+        raise CannotReplace(f"its {name} is not a plain {kind.__name__} with {' and '.join(parameters)}")
+    check_untouched(module, f"its {name}", _CALL_HOOKS)  # it stays, and so do the other hooks of it
