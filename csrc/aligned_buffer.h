@@ -14,21 +14,30 @@
 
 namespace elmo_fast {
 
+// While one of these lives, large blocks that are freed are kept for the next ones of their size. Weights packed anew
+// after an optimizer's step then touch no fresh pages, which cost as much as the packing.
+class KeepBlocks {
+ public:
+  KeepBlocks();
+  ~KeepBlocks();  // the last one frees what is left
+  KeepBlocks(const KeepBlocks&) = delete;
+  KeepBlocks& operator=(const KeepBlocks&) = delete;
+
+ private:
+  friend class AlignedBuffer;
+  static void* take(size_t bytes);              // or null
+  static bool keep(void* block, size_t bytes);  // or false: free it
+};
+
 // Not initialised unless asked; moves, does not copy.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(int64_t n, bool zeroed = false) : size_(n) {
     if (n <= 0) return;
-    const size_t bytes = static_cast<size_t>(n) * sizeof(float);
-    // Weights of tens of megabytes are streamed at every time step: huge pages spare most of the address look-ups.
-    const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
-    void* p = nullptr;
-    if (posix_memalign(&p, alignment, (bytes + alignment - 1) / alignment * alignment) != 0) throw std::bad_alloc();
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (alignment == kHugePage) madvise(p, bytes, MADV_HUGEPAGE);
-#endif
-    data_ = static_cast<float*>(p);
+    const auto bytes = static_cast<size_t>(this->bytes());
+    data_ = static_cast<float*>(is_large() ? KeepBlocks::take(bytes) : nullptr);
+    if (!data_) data_ = allocate(bytes);
     if (zeroed) std::memset(data_, 0, bytes);
   }
   AlignedBuffer(AlignedBuffer&& other) noexcept
@@ -38,7 +47,9 @@ class AlignedBuffer {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~AlignedBuffer() { std::free(data_); }
+  ~AlignedBuffer() {
+    if (!is_large() || !KeepBlocks::keep(data_, static_cast<size_t>(bytes()))) std::free(data_);
+  }
 
   float* data() { return data_; }
   const float* data() const { return data_; }
@@ -47,6 +58,19 @@ class AlignedBuffer {
 
  private:
   static constexpr size_t kHugePage = size_t{2} << 20;
+  bool is_large() const { return static_cast<size_t>(bytes()) >= 2 * kHugePage; }
+
+  float* allocate(size_t bytes) const {
+    // Weights of tens of megabytes are streamed at every time step: huge pages spare most of the address look-ups.
+    const size_t alignment = is_large() ? kHugePage : 64;
+    void* p = nullptr;
+    if (posix_memalign(&p, alignment, (bytes + alignment - 1) / alignment * alignment) != 0) throw std::bad_alloc();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (is_large()) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+    return static_cast<float*>(p);
+  }
+
   float* data_ = nullptr;
   int64_t size_ = 0;
 };

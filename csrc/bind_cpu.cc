@@ -1,4 +1,7 @@
 // The Python module elmo_fast._cpu: checks arguments, releases the interpreter lock, calls the engine. NumPy only.
+#include <memory>
+
+#include "aligned_buffer.h"
 #include "bind.h"
 #include "dispatch.h"
 #include "precision.h"
@@ -23,6 +26,11 @@ std::string compiler() {
 #endif
 }
 
+// As a context manager.
+struct KeepsBlocks {
+  std::unique_ptr<KeepBlocks> keep;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -31,6 +39,10 @@ PYBIND11_MODULE(_cpu, m) {
   bind_bilstm(m);
   bind_lstm_backward(m);
   bind_probe(m);
+  py::class_<KeepsBlocks>(m, "KeepBlocks", "Inside it, large blocks that are freed serve the next ones of their size.")
+      .def(py::init())
+      .def("__enter__", [](KeepsBlocks& self) { self.keep = std::make_unique<KeepBlocks>(); })
+      .def("__exit__", [](KeepsBlocks& self, const py::args&) { self.keep.reset(); });
   m.def("isas_built", &isas_built, "Instruction sets compiled in, slowest first.");
   m.def("isas_available", &isas_available, "Those that this processor and operating system support.");
   m.def("get_isa", [] { return std::string(kernels().name); }, "The one in use.");

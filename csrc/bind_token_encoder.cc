@@ -13,7 +13,8 @@ namespace {
 std::unique_ptr<CachedTokenEncoder> make_token_encoder(const py::object& char_embedding, const py::list& convolutions,
                                                        const std::string& activation, const py::list& highways,
                                                        const py::object& projection, int64_t max_characters,
-                                                       const std::string& precision, int64_t word_cache_size) {
+                                                       const std::string& precision, int64_t word_cache_size,
+                                                       int num_threads) {
   if (word_cache_size < 0)
     throw py::value_error("word_cache_size: expected 0 or more, got " + std::to_string(word_cache_size));
   std::vector<py::object> keep;  // every array that `p` points into
@@ -54,8 +55,9 @@ std::unique_ptr<CachedTokenEncoder> make_token_encoder(const py::object& char_em
     p.projection_weight = data_of<float>(weight, "projection weight", {p.projection_dim, f});
     p.projection_bias = data_of<float>(bias, "projection bias", {p.projection_dim});
   }
+  checked_threads(num_threads);
   py::gil_scoped_release release;
-  return std::make_unique<CachedTokenEncoder>(p, parse_precision(precision), word_cache_size);
+  return std::make_unique<CachedTokenEncoder>(p, parse_precision(precision), word_cache_size, num_threads);
 }
 
 // The distinct ones of n checked tokens, encoded; `tokens` tells which is whose.
@@ -229,7 +231,7 @@ void bind_token_encoder(py::module_& m) {
   py::class_<Class>(m, "TokenEncoder", "Character CNN, highways and projection; it remembers word_cache_size words.")
       .def(py::init(&make_token_encoder), py::arg("char_embedding"), py::arg("convolutions"), py::arg("activation"),
            py::arg("highways"), py::arg("projection"), py::arg("max_characters"), py::arg("precision") = "float32",
-           py::arg("word_cache_size") = 0)
+           py::arg("word_cache_size") = 0, py::arg("num_threads") = 1)
       .def("encode", &encode, py::arg("char_ids"), py::arg("num_threads"),
            "char_ids (n, max_characters) int64 -> table (n_distinct, output_dim) float32, index (n,) int32:\n"
            "token i is table[index[i]]. The order of the table's rows is not fixed.")

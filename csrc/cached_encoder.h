@@ -9,8 +9,9 @@ namespace elmo_fast {
 class CachedTokenEncoder {
  public:
   // word_cache_size: most words remembered; 0 for none.
-  CachedTokenEncoder(const TokenEncoderParams& params, Precision precision, int64_t word_cache_size)
-      : encoder_(params, precision), words_(word_cache_size, encoder_.max_characters(), encoder_.output_dim()) {}
+  CachedTokenEncoder(const TokenEncoderParams& params, Precision precision, int64_t word_cache_size, int num_threads)
+      : encoder_(params, precision, num_threads),
+        words_(word_cache_size, encoder_.max_characters(), encoder_.output_dim()) {}
 
   // out: (tokens->size(), output_dim), in an order of its own: tokens->index is rewritten to say which row is whose.
   void encode(DistinctTokens* tokens, float* out, int num_threads) const;

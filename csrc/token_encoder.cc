@@ -1,7 +1,9 @@
 #include "token_encoder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -19,7 +21,7 @@ std::vector<float> copy_of(const float* p, int64_t n) {
 
 }  // namespace
 
-TokenEncoder::TokenEncoder(const TokenEncoderParams& params, Precision precision)
+TokenEncoder::TokenEncoder(const TokenEncoderParams& params, Precision precision, int num_threads)
     : shape_(params),
       precision_(precision),
       in_use_(elmo_fast::precision_in_use(precision)),
@@ -30,16 +32,27 @@ TokenEncoder::TokenEncoder(const TokenEncoderParams& params, Precision precision
       projection_dim_(params.projection_dim),
       projected_(params.projection_weight != nullptr),
       char_embedding_(copy_of(params.char_embedding, params.n_char_ids * params.embedding_dim)) {
-  const DefaultFloatingPoint environment;  // the tables are results, too
-  for (const ConvolutionParams& c : params.convolutions) convolutions_.push_back(make_convolution(c));
-  const ColumnOrder pairs = interleaved_order(2, n_filters_);
-  for (const HighwayParams& h : params.highways)
-    highways_.push_back({PackedMatrix(h.weight, n_filters_, pairs, format_), pack_vector(h.bias, pairs)});
-  if (projected_) {
-    const ColumnOrder plain = plain_order(projection_dim_);
-    projection_ = {PackedMatrix(params.projection_weight, n_filters_, plain, format_),
-                   pack_vector(params.projection_bias, plain)};
-  }
+  convolutions_.resize(params.convolutions.size());
+  highways_.resize(params.highways.size());
+  const ColumnOrder pairs = interleaved_order(2, n_filters_), plain = plain_order(projection_dim_);
+  // The last ones are the largest: they come first.
+  std::vector<std::function<void()>> tasks;
+  for (size_t i = highways_.size(); i-- > 0;)
+    tasks.emplace_back([&, i] {
+      const HighwayParams& h = params.highways[i];
+      highways_[i] = {PackedMatrix(h.weight, n_filters_, pairs, format_), pack_vector(h.bias, pairs)};
+    });
+  for (size_t i = convolutions_.size(); i-- > 0;)
+    tasks.emplace_back([&, i] { convolutions_[i] = make_convolution(params.convolutions[i]); });
+  if (projected_)
+    tasks.emplace_back([&] {
+      projection_ = {PackedMatrix(params.projection_weight, n_filters_, plain, format_),
+                     pack_vector(params.projection_bias, plain)};
+    });
+  std::atomic<size_t> next{0};
+  run_job(num_threads, [&](const Team&) {
+    for (size_t i = next++; i < tasks.size(); i = next++) tasks[i]();
+  });
   shape_.char_embedding = shape_.projection_weight = shape_.projection_bias = nullptr;
   for (ConvolutionParams& c : shape_.convolutions) c.weight = c.bias = nullptr;
   for (HighwayParams& h : shape_.highways) h.weight = h.bias = nullptr;

@@ -16,7 +16,8 @@ namespace elmo_fast {
 
 class TokenEncoder {
  public:
-  explicit TokenEncoder(const TokenEncoderParams& params, Precision precision = Precision::kFloat32);
+  explicit TokenEncoder(const TokenEncoderParams& params, Precision precision = Precision::kFloat32,
+                        int num_threads = 1);
 
   // char_ids: (n, max_characters). Throws std::invalid_argument for an id outside [0, n_char_ids).
   DistinctTokens find_distinct(const int64_t* char_ids, int64_t n) const;

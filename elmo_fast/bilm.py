@@ -31,8 +31,8 @@ _CACHE_CHUNK = 4096  # words encoded at a time for `vocab_to_cache`: bounds memo
 class ElmoBiLm(NativePrecision, WordCached, nn.Module):
     """A pre-trained biLM: character ids in, every layer's activations out.
 
-    Runs on the native kernels wherever no gradient of its weights is needed: on the CPU in float32, on CUDA also in
-    float16 and bfloat16. Else on the PyTorch reference (other dtypes, fine-tuning, cached words on CUDA).
+    Runs on the native kernels: on the CPU in float32, with and without gradients of its weights, on CUDA without, also
+    in float16 and bfloat16. Else on the PyTorch reference (other dtypes, fine-tuning and cached words on CUDA).
 
     Args:
         options_file, weight_file: paths or URLs.

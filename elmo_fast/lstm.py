@@ -27,8 +27,8 @@ _CPU = torch.device("cpu")
 class ElmoLstm(NativePrecision, StatefulModule):
     """A stacked bidirectional LSTM with projection, clipping and skip connections, and a state (see `StatefulModule`).
 
-    The two directions never mix. In eval mode or without recurrent dropout, and where no gradient is needed, it runs on
-    the native kernels: on the CPU in float32, on CUDA also in float16 and bfloat16.
+    The two directions never mix. In eval mode or without recurrent dropout it runs on the native kernels: on the CPU in
+    float32, with and without gradients; on CUDA where no gradient is needed, also in float16 and bfloat16.
 
     Args:
         input_size: size of the inputs.

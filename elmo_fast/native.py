@@ -115,7 +115,7 @@ def pack_encoder(
     """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
     return _cpu.TokenEncoder(
         char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision,
-        word_cache_size,
+        word_cache_size, get_num_threads(),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast import engine
+from elmo_fast import engine, native
 from elmo_fast.state import SharedLock
 
 _SAMPLES = 16
@@ -127,10 +127,11 @@ class PackedCache:
             with self._lock:
                 entry = self._entries.get(form)
                 if entry is None or not entry.still(parameters):
-                    # Free old copies before making a new one.
-                    self._entries = {f: e for f, e in self._entries.items() if f != form and e.still(parameters)}
-                    entry = _Entry([_see(parameter) for parameter in parameters], build(parameters))
-                    self._entries[form] = entry
+                    with native._cpu.KeepBlocks():  # the new copy takes the place of the old one
+                        self._entries.pop(form, None)
+                        entry = None  # or it would hold the old copy
+                        entry = _Entry([_see(parameter) for parameter in parameters], build(parameters))
+                        self._entries[form] = entry
         return entry.packed
 
     def get_if_native(

@@ -1,7 +1,7 @@
 """ELMo's biLM in plain PyTorch: the definition that every kernel is tested against (in float64).
 
 Differentiable, any floating dtype, any device. It also runs in production where the native kernels do not: in dtypes
-that they lack, when gradients of the biLM's weights are needed, and on a CUDA device without native kernels.
+that they lack, and on a CUDA device for gradients of the biLM's weights or without native kernels.
 
 Source: Peters et al. 2018, arXiv:1802.05365; character CNN and highway: Kim et al. 2016, arXiv:1508.06615; LSTM with
 projection: Sak et al. 2014, arXiv:1402.1128; clipping, markers and skip connection as in bilm-tf.

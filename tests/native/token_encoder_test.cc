@@ -90,6 +90,18 @@ TEST_CASE("token encoder against double precision, same bits everywhere") {
           encoder.encode(tokens, out.data(), threads);
           if (want.empty()) want = out;
           CHECK(same_bits(out, want));
+          // What a backward pass needs is kept beside the same result; a table's gradient adds up to the filters'.
+          const int64_t plane = tokens.size() * encoder.saved_stride();
+          Values again(out.size(), NAN), saved(static_cast<size_t>(encoder.saved_planes() * plane));
+          encoder.encode(tokens, again.data(), threads, saved.data());
+          CHECK(same_bits(again, want));
+          CHECK(encoder.saved_planes() == 1 + 3 * n_highway);
+          const Values gradient(static_cast<size_t>(tokens.size() * F), 0.25f);
+          Values table(static_cast<size_t>(7 * ids * 70));
+          encoder.table_gradient(tokens, gradient.data(), 2, table.data(), threads);
+          double sum = 0.0;
+          for (const float x : table) sum += x;
+          CHECK(sum == 0.25 * 7 * 70 * static_cast<double>(tokens.size()));
         }
       for (int64_t i = 0; i < n; i += 37) {
         std::vector<double> x;
