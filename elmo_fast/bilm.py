@@ -80,6 +80,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
             weights=(options, weights),
             precision=precision,
             word_cache_size=word_cache_size,
+            checkpointing=checkpointing,
         )
         self._requires_grad = requires_grad
         self._word_embedding: nn.Embedding | None = None
@@ -201,7 +202,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
     def _embed_distinct(self, inputs: Tensor, word_inputs: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As `_embed`, with a table of fewer rows where equal words are known, and each position's row of it."""
         encoder = self._token_embedder
-        if word_inputs is None and is_plain(encoder, ElmoCharacterEncoder) and encoder.runs_as_operator():
+        if word_inputs is None and is_plain(encoder, ElmoCharacterEncoder) and encoder.has_operator():
             char_ids, mask = encoder.add_markers(inputs)
             table, index = encoder.encode_distinct(char_ids.flatten(0, 1))
             index = index.view(mask.shape)

@@ -138,6 +138,7 @@ def _character_encoder(part: Any, children: Children, settings: Settings) -> nn.
     new: Any = ElmoCharacterEncoder(
         "", part._weight_file, weights=(sizes, weights), precision=settings.precision,
         word_cache_size=settings.word_cache_size,
+        checkpointing=settings.checkpointing,
     )  # fmt: skip
     new.requires_grad = part.requires_grad
     new._char_embedding_weights = embedding

@@ -45,6 +45,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
             arrays become the parameters without a copy.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
         word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
+        checkpointing: in training, keep nothing for the backward pass, and compute it again there.
     Raises:
         ValueError: an unknown precision, or a wrong cache size.
         FileNotFoundError: a file is missing.
@@ -60,8 +61,10 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         weights: tuple[Options, EncoderWeights] | None = None,
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
         self._precision = check_precision(precision)
         self._word_cache_size = check_word_cache_size(word_cache_size)
         if weights is None:
@@ -133,7 +136,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
             with backend.guard():
                 tokens = encode_tokens(backend, weights, char_ids.int().contiguous())
             return tokens.to(self._char_embedding_weights.dtype)
-        if self.runs_as_operator():
+        if self.has_operator() and (torch.compiler.is_compiling() or engine.needs_gradient(self._tensors())):
             table, index = self.encode_distinct(char_ids)
             return nn.functional.embedding(index, table)
         packed = self.packed_if_native()
@@ -154,15 +157,13 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         convolutions, highways, _ = self._linears()
         table, index, _ = ops.encode_tokens(
             char_ids, tensors, len(convolutions), len(highways), self._activation,
-            "float32" if trains else self.precision, self._word_cache_size, self._packed.key, trains,
+            "float32" if trains else self.precision, self._word_cache_size, self._packed.key, trains and not self.checkpointing,
         )  # fmt: skip
         return table, index
 
-    def runs_as_operator(self) -> bool:
-        """Whether the native kernels run as a torch operator: for a gradient, or in a program being compiled."""
-        tensors = self._tensors()
-        wanted = torch.compiler.is_compiling() or engine.needs_gradient(tensors)
-        return wanted and all(map(engine.is_native_kind, tensors))
+    def has_operator(self) -> bool:
+        """Whether `encode_distinct` can run with these parameters."""
+        return all(map(engine.is_native_kind, self._tensors()))
 
     def repack(self) -> None:
         """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""

@@ -14,8 +14,8 @@ themselves. Cell state, gates and layer outputs are float32 in all of them.
 On CUDA, "bfloat16" stores float32 weights and activations as bfloat16; a model moved there in another precision runs as
 "float32".
 
-A precision is one of the native kernels' inference. With gradients of the biLM's weights these compute in float32; where
-they do not run (other dtypes), the plain PyTorch definition computes in the dtype of its tensors. PyTorch's own
+A precision is one of the native kernels' inference. With gradients of the biLM's weights these compute in float32;
+where they do not run (other dtypes), the plain PyTorch definition computes in the dtype of its tensors. PyTorch's own
 `torch.set_float32_matmul_precision` is not consulted on the CPU; on CUDA, PyTorch's matrix products follow it.
 """
 

@@ -139,3 +139,28 @@ def test_markers_and_holes() -> None:
     # In rows with holes </S> replaces the token that lies where it goes.
     assert marked.squeeze(-1).tolist() == [[-1, 1, 2, -2, 0], [-1, -2, 0, 0, 0], [-1, 7, 0, -2, 0], [-1, 0, 11, -2, 0]]
     assert marked_mask.int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 0, 1, 0], [1, 0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+def test_gradients_are_those_of_finite_differences(clip: float) -> None:
+    torch.manual_seed(0)
+    shapes = [(8, 3), (8, 3), (8,), (3, 2)]
+    tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(4) for shape in shapes]
+    x = torch.randn(3, 4, 3, dtype=torch.float64, requires_grad=True)
+    state = tuple(torch.randn(2, 3, 2 * size, dtype=torch.float64, requires_grad=True) for size in (3, 2))
+
+    def bilstm(x: torch.Tensor, h: torch.Tensor, c: torch.Tensor, *weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        cells = [weights[i : i + 4] for i in range(0, 16, 4)]
+        layers = [(cells[0], cells[1]), (cells[2], cells[3])]
+        out, last = reference.bilstm(x, torch.tensor([4, 0, 2]), layers, state=(h, c), cell_clip=clip, proj_clip=clip)
+        return out, *last
+
+    assert torch.autograd.gradcheck(bilstm, (x, *state, *tensors))
+    char_ids = torch.randint(0, 9, (3, 6))
+    embedding = torch.randn(9, 2, dtype=torch.float64, requires_grad=True)
+    pairs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 2, 2), (3,), (6, 3), (6,))]
+
+    def encode(embedding: torch.Tensor, *pairs: torch.Tensor) -> torch.Tensor:
+        return reference.encode_tokens(char_ids, embedding, [pairs[:2]], "tanh", [pairs[2:]], None)
+
+    assert torch.autograd.gradcheck(encode, (embedding, *pairs))

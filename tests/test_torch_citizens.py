@@ -113,6 +113,15 @@ def test_hooks_on_submodules(random_model: Model) -> None:
     for handle in handles:
         handle.remove()
     assert torch.equal(only(elmo), expected)
+    backwards: list[str] = []
+    parts = {"mix": elmo.scalar_mix_0, "lstm": elmo._elmo_lstm._elmo_lstm}  # torch has none for outputs in dictionaries
+    handles = [
+        part.register_full_backward_hook(lambda *_, name=name: backwards.append(name)) for name, part in parts.items()
+    ]
+    only(elmo).sum().backward()
+    assert sorted(backwards) == sorted(parts)
+    for handle in handles:
+        handle.remove()
     fired: list[Tensor] = []
     weight = elmo._elmo_lstm._elmo_lstm.forward_layer_0.state_linearity.weight
     weight.register_hook(fired.append)

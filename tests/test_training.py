@@ -127,6 +127,16 @@ def test_a_part_that_trains_alone(random_model, trained: str) -> None:  # type: 
         assert (parameter.grad is not None) == name.startswith(trained), name
 
 
+def test_a_frozen_encoder_remembers_its_words_while_the_lstm_trains(random_model) -> None:  # type: ignore[no-untyped-def]
+    bilm = ElmoBiLm(*random_model(), state="reset")
+    bilm._elmo_lstm.requires_grad_(True)
+    layers(bilm)
+    before = bilm.cache_info()
+    layers(bilm)
+    assert before.size > 0
+    assert bilm.cache_info().misses == before.misses
+
+
 def gradients(module: torch.nn.Module) -> list[Tensor]:
     return [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
 
@@ -138,22 +148,23 @@ def test_checkpointing_keeps_nothing_and_gives_the_same(random_model, monkeypatc
     )
     outputs = [layers(bilm) for bilm in (kept, computed)]
     assert torch.equal(*outputs)
-    kept_rows, no_rows = (what_is_kept(output).shape[2] for output in outputs)
-    assert kept_rows > 0 and no_rows == 0
+    for operator, place in (("bilstm", 6), ("encode_tokens", 2)):
+        kept_floats, none = (saved_by(operator, output)[place].numel() for output in outputs)
+        assert kept_floats > 0 and none == 0
     for output in outputs:
         output.square().sum().backward()
     for actual, expected in zip(gradients(computed), gradients(kept), strict=True):
         assert (actual - expected).abs().max() <= GRADIENT * expected.abs().max()
 
 
-def what_is_kept(output: Tensor) -> Tensor:
-    """What the biLSTM's node in an autograd graph keeps beside weights, input and output."""
+def saved_by(operator: str, output: Tensor) -> tuple[Tensor, ...]:
+    """What an operator's node in the autograd graph of an output keeps."""
     nodes = [output.grad_fn]
     for node in nodes:
-        if "elmo_fast_bilstm" in type(node).__name__:
-            return node.saved_tensors[6]
+        if f"elmo_fast_{operator}_" in type(node).__name__:
+            return node.saved_tensors
         nodes += [parent for parent, _ in node.next_functions if parent is not None]
-    raise AssertionError(f"no biLSTM among {[type(node).__name__ for node in nodes]}")
+    raise AssertionError(f"no {operator} among {[type(node).__name__ for node in nodes]}")
 
 
 def test_the_same_bits_every_time_and_on_every_thread_count(random_model, num_threads) -> None:  # type: ignore[no-untyped-def]
