@@ -154,10 +154,11 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         """
         tensors = self._tensors()
         trains = engine.needs_gradient(tensors)
+        keep = trains and not self.checkpointing
         convolutions, highways, _ = self._linears()
         table, index, _ = ops.encode_tokens(
             char_ids, tensors, len(convolutions), len(highways), self._activation,
-            "float32" if trains else self.precision, self._word_cache_size, self._packed.key, trains and not self.checkpointing,
+            "float32" if trains else self.precision, self._word_cache_size, self._packed.key, keep,
         )  # fmt: skip
         return table, index
 

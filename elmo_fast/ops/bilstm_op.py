@@ -1,0 +1,176 @@
+"""`elmo_fast::bilstm`: a table of token embeddings and each position's row of it -> all layers, and the final state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elmo_fast import native
+from elmo_fast.bilstm_training import LstmOptions, bilstm_backward, bilstm_forward
+from elmo_fast.ops.registration import cpu_kernel, define
+from elmo_fast.packed import PackedCache
+from elmo_fast.saved import saved_size
+
+_OPTIONS = "float cell_clip, float proj_clip, bool use_skip_connections"
+
+define(
+    f"bilstm(Tensor table, Tensor index, Tensor lengths, Tensor[] weights, Tensor? h, Tensor? c, {_OPTIONS}, "
+    "str precision, int key, bool keep) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+define(
+    "bilstm_backward(Tensor? dout, Tensor? dh, Tensor? dc, Tensor table, Tensor index, Tensor lengths, "
+    f"Tensor[] weights, Tensor? h, Tensor? c, Tensor out, Tensor saved, {_OPTIONS}, int key, bool[] wanted) -> Tensor[]"
+)
+
+
+def _packed_bilstm(weights: Sequence[Tensor], options: LstmOptions, precision: str, key: int) -> native._cpu.BiLstm:
+    def pack(arrays: list[Any]) -> native._cpu.BiLstm:
+        cells = [tuple(arrays[i : i + 4]) for i in range(0, len(arrays), 4)]
+        return native.pack_lstm(list(zip(cells[0::2], cells[1::2], strict=True)), *options, precision)
+
+    return PackedCache.of(key).get(weights, pack, native.precision_in_use(precision))
+
+
+def _packed_backward(weights: Sequence[Tensor], options: LstmOptions, key: int) -> Sequence[native._cpu.LstmBackward]:
+    def pack(arrays: list[Any]) -> list[native._cpu.LstmBackward]:
+        return native.pack_backward(arrays[1::4], arrays[3::4], options.cell_clip, options.proj_clip)
+
+    return PackedCache.of(key).get(weights, pack, "backward")
+
+
+@cpu_kernel("bilstm")
+def _bilstm(
+    table: Tensor,
+    index: Tensor,
+    lengths: Tensor,
+    weights: Sequence[Tensor],
+    h: Tensor | None,
+    c: Tensor | None,
+    cell_clip: float,
+    proj_clip: float,
+    use_skip_connections: bool,
+    precision: str,
+    key: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    options = LstmOptions(cell_clip, proj_clip, use_skip_connections)
+    packed = _packed_bilstm(weights, options, precision, key)
+    return bilstm_forward(packed, table, index, lengths, h, c, keep)
+
+
+@torch.library.register_fake("elmo_fast::bilstm")
+def _bilstm_fake(
+    table: Tensor,
+    index: Tensor,
+    lengths: Tensor,
+    weights: Sequence[Tensor],
+    h: Tensor | None,
+    c: Tensor | None,
+    cell_clip: float,
+    proj_clip: float,
+    use_skip_connections: bool,
+    precision: str,
+    key: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch_size, num_timesteps = index.shape
+    n_layers, (projection_dim, cell_size) = len(weights) // 8, weights[3].shape
+    rows = batch_size * num_timesteps if keep else 0
+    return (
+        table.new_empty(n_layers, batch_size, num_timesteps, 2 * projection_dim),
+        table.new_empty(n_layers, batch_size, 2 * projection_dim),
+        table.new_empty(n_layers, batch_size, 2 * cell_size),
+        table.new_empty(n_layers, 2, rows, saved_size(cell_size, projection_dim)),
+    )
+
+
+@cpu_kernel("bilstm_backward")
+def _bilstm_backward(
+    dout: Tensor | None,
+    dh: Tensor | None,
+    dc: Tensor | None,
+    table: Tensor,
+    index: Tensor,
+    lengths: Tensor,
+    weights: Sequence[Tensor],
+    h: Tensor | None,
+    c: Tensor | None,
+    out: Tensor,
+    saved: Tensor,
+    cell_clip: float,
+    proj_clip: float,
+    use_skip_connections: bool,
+    key: int,
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    options = LstmOptions(cell_clip, proj_clip, use_skip_connections)
+    forward = _packed_bilstm(weights, options, "float32", key)
+    gradients = bilstm_backward(
+        _packed_backward(weights, options, key), forward, torch.zeros_like(out) if dout is None else dout, dh, dc,
+        table, index, lengths, weights, h, c, out, saved, use_skip_connections, wanted,
+    )  # fmt: skip
+    nothing = table.new_empty(0)
+    return [
+        nothing.clone() if gradient is None else gradient
+        for gradient in (gradients.table, gradients.h, gradients.c, *gradients.weights)
+    ]
+
+
+@torch.library.register_fake("elmo_fast::bilstm_backward")
+def _bilstm_backward_fake(
+    dout: Tensor | None,
+    dh: Tensor | None,
+    dc: Tensor | None,
+    table: Tensor,
+    index: Tensor,
+    lengths: Tensor,
+    weights: Sequence[Tensor],
+    h: Tensor | None,
+    c: Tensor | None,
+    out: Tensor,
+    saved: Tensor,
+    cell_clip: float,
+    proj_clip: float,
+    use_skip_connections: bool,
+    key: int,
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    n_layers, batch_size = out.shape[:2]
+    projection_dim, cell_size = weights[3].shape
+    states = [table.new_empty(n_layers, batch_size, 2 * size) for size in (projection_dim, cell_size)]
+    like = [torch.empty_like(x) if want else x.new_empty(0) for x, want in zip((table, *weights), wanted, strict=True)]
+    return [like[0], *states, *like[1:]]
+
+
+def _keep_bilstm_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    table, index, lengths, weights, h, c, cell_clip, proj_clip, use_skip_connections, _, key, _ = inputs
+    out, _, _, saved = output
+    ctx.mark_non_differentiable(saved)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(table, index, lengths, h, c, out, saved, *weights)
+    ctx.options = cell_clip, proj_clip, use_skip_connections, key
+
+
+def _bilstm_autograd(
+    ctx: Any, dout: Tensor | None, dh: Tensor | None, dc: Tensor | None, dsaved: None
+) -> tuple[Any, ...]:
+    table, index, lengths, h, c, out, saved, *weights = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    wanted = [needs[0], *needs[3]]
+    if (dh is None) != (dc is None):
+        dh = torch.zeros_like(out[:, :, 0]) if dh is None else dh
+        dc = out.new_zeros(*out.shape[:2], 2 * weights[3].shape[1]) if dc is None else dc
+    dtable, dh_first, dc_first, *dweights = torch.ops.elmo_fast.bilstm_backward(
+        dout, dh, dc, table, index, lengths, weights, h, c, out, saved, *ctx.options, wanted
+    )
+    weight_gradients = [g if want else None for g, want in zip(dweights, wanted[1:], strict=True)]
+    return (
+        dtable if wanted[0] else None, None, None, weight_gradients,
+        dh_first if needs[4] else None, dc_first if needs[5] else None, *[None] * 6,
+    )  # fmt: skip
+
+
+torch.library.register_autograd("elmo_fast::bilstm", _bilstm_autograd, setup_context=_keep_bilstm_context)

@@ -1,0 +1,139 @@
+"""`elmo_fast::encode_tokens`: character ids -> the distinct words' embeddings, and which word each token is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elmo_fast import native
+from elmo_fast.encoder_training import encoder_backward, encoder_forward
+from elmo_fast.ops.registration import cpu_kernel, define
+from elmo_fast.packed import PackedCache
+from elmo_fast.saved import encoder_saved_size
+
+_OPTIONS = "int n_convolutions, int n_highways, str activation"
+
+define(
+    f"encode_tokens(Tensor char_ids, Tensor[] weights, {_OPTIONS}, str precision, int word_cache_size, int key, "
+    "bool keep) -> (Tensor, Tensor, Tensor)"
+)
+define(
+    f"encode_tokens_backward(Tensor dtable, Tensor char_ids, Tensor index, Tensor[] weights, Tensor saved, {_OPTIONS}, "
+    "int key) -> Tensor[]"
+)
+
+
+def _packed_encoder(
+    weights: Sequence[Tensor],
+    n_convolutions: int,
+    n_highways: int,
+    activation: str,
+    max_characters: int,
+    precision: str,
+    word_cache_size: int,
+    key: int,
+) -> native._cpu.TokenEncoder:
+    def pack(arrays: list[Any]) -> native._cpu.TokenEncoder:
+        pairs = list(zip(arrays[1::2], arrays[2::2], strict=True))
+        n = n_convolutions + n_highways
+        convolutions, highways, projection = pairs[:n_convolutions], pairs[n_convolutions:n], pairs[n:]
+        return native.pack_encoder(
+            arrays[0], convolutions, activation, highways, projection[0] if projection else None, max_characters,
+            precision, word_cache_size,
+        )  # fmt: skip
+
+    return PackedCache.of(key).get(weights, pack, native.precision_in_use(precision))
+
+
+def _n_filters(weights: Sequence[Tensor], n_convolutions: int) -> int:
+    return sum(weight.shape[0] for weight in weights[1 : 1 + 2 * n_convolutions : 2])
+
+
+@cpu_kernel("encode_tokens")
+def _encode_tokens(
+    char_ids: Tensor,
+    weights: Sequence[Tensor],
+    n_convolutions: int,
+    n_highways: int,
+    activation: str,
+    precision: str,
+    word_cache_size: int,
+    key: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    packed = _packed_encoder(
+        weights, n_convolutions, n_highways, activation, char_ids.shape[1], precision, word_cache_size, key
+    )
+    return encoder_forward(packed, char_ids, _n_filters(weights, n_convolutions), n_highways, keep)
+
+
+@torch.library.register_fake("elmo_fast::encode_tokens")
+def _encode_tokens_fake(
+    char_ids: Tensor,
+    weights: Sequence[Tensor],
+    n_convolutions: int,
+    n_highways: int,
+    activation: str,
+    precision: str,
+    word_cache_size: int,
+    key: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    n, n_filters = char_ids.shape[0], _n_filters(weights, n_convolutions)
+    projected = len(weights) > 1 + 2 * (n_convolutions + n_highways)
+    saved = n * encoder_saved_size(n_filters, n_highways) if keep else 0
+    return (
+        weights[0].new_empty(n, weights[-1].shape[0] if projected else n_filters),
+        char_ids.new_empty(n, dtype=torch.int32),
+        weights[0].new_empty(saved),
+    )
+
+
+@cpu_kernel("encode_tokens_backward")
+def _encode_tokens_backward(
+    dtable: Tensor,
+    char_ids: Tensor,
+    index: Tensor,
+    weights: Sequence[Tensor],
+    saved: Tensor,
+    n_convolutions: int,
+    n_highways: int,
+    activation: str,
+    key: int,
+) -> list[Tensor]:
+    packed = _packed_encoder(weights, n_convolutions, n_highways, activation, char_ids.shape[1], "float32", 0, key)
+    return encoder_backward(packed, dtable, char_ids, index, weights, saved, n_convolutions, n_highways, activation)
+
+
+@torch.library.register_fake("elmo_fast::encode_tokens_backward")
+def _encode_tokens_backward_fake(
+    dtable: Tensor, char_ids: Tensor, index: Tensor, weights: Sequence[Tensor], *others: Any
+) -> list[Tensor]:
+    return [torch.empty_like(weight) for weight in weights]
+
+
+def _keep_encoder_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    char_ids, weights, n_convolutions, n_highways, activation, _, _, key, _ = inputs
+    _, index, saved = output
+    ctx.mark_non_differentiable(index, saved)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(char_ids, index, saved, *weights)
+    ctx.options = n_convolutions, n_highways, activation, key
+
+
+def _encode_tokens_autograd(ctx: Any, dtable: Tensor | None, dindex: None, dsaved: None) -> tuple[Any, ...]:
+    char_ids, index, saved, *weights = ctx.saved_tensors
+    nothing: list[Tensor | None] = [None] * len(weights)
+    if dtable is None:
+        return None, nothing, *[None] * 7
+    gradients = torch.ops.elmo_fast.encode_tokens_backward(dtable, char_ids, index, weights, saved, *ctx.options)
+    wanted = ctx.needs_input_grad[1]
+    return None, [g if want else None for g, want in zip(gradients, wanted, strict=True)], *[None] * 7
+
+
+torch.library.register_autograd(
+    "elmo_fast::encode_tokens", _encode_tokens_autograd, setup_context=_keep_encoder_context
+)

@@ -1,0 +1,31 @@
+"""How an operator of this package is registered with torch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def define(schema: str) -> None:
+    """Defines an operator: "name(arguments) -> results"."""
+    name, bracket, rest = schema.partition("(")
+    torch.library.define(f"elmo_fast::{name}", bracket + rest)
+
+
+def cpu_kernel(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers a function as an operator's implementation on the CPU."""
+
+    def register(run: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(run)
+        def in_float32(*arguments: Any) -> Any:
+            # Autocast would round the products inside: reduced precision is for `precision=` to ask for.
+            with torch.autocast("cpu", enabled=False):
+                return run(*arguments)
+
+        torch.library.impl(f"elmo_fast::{name}", "CPU")(in_float32)
+        return run
+
+    return register
