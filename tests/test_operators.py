@@ -109,6 +109,16 @@ def test_gradients_of_a_state_go_through(random_model: Model) -> None:
         assert (one.double() - other).abs().max().item() <= 10 * FLOAT32
 
 
+def test_second_derivatives_are_refused(random_model: Model) -> None:
+    bilm = ElmoBiLm(*random_model(), requires_grad=True, state="reset")
+    for part in (bilm._elmo_lstm, bilm._token_embedder):
+        weight = next(part.parameters())
+        total = torch.stack(bilm(batch_to_ids(BATCH))["activations"]).square().sum()
+        (gradient,) = torch.autograd.grad(total, weight, create_graph=True)
+        with pytest.raises(NotImplementedError, match="second derivatives"):
+            gradient.sum().backward()
+
+
 @pytest.mark.parametrize("requires_grad", [False, True], ids=["frozen weights", "trained weights"])
 @pytest.mark.parametrize("state", ["carry", "reset", "frozen"])
 def test_compiled_without_a_graph_break(random_model: Model, state: str, requires_grad: bool) -> None:

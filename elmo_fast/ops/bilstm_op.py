@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elmo_fast import native
 from elmo_fast.bilstm_training import LstmOptions, bilstm_backward, bilstm_forward
-from elmo_fast.ops.registration import cpu_kernel, define
+from elmo_fast.ops.registration import cpu_kernel, define, refuse_second_derivatives
 from elmo_fast.packed import PackedCache
 from elmo_fast.saved import saved_size
 
@@ -174,3 +174,4 @@ def _bilstm_autograd(
 
 
 torch.library.register_autograd("elmo_fast::bilstm", _bilstm_autograd, setup_context=_keep_bilstm_context)
+refuse_second_derivatives("bilstm_backward")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elmo_fast import native
 from elmo_fast.encoder_training import encoder_backward, encoder_forward
-from elmo_fast.ops.registration import cpu_kernel, define
+from elmo_fast.ops.registration import cpu_kernel, define, refuse_second_derivatives
 from elmo_fast.packed import PackedCache
 from elmo_fast.saved import encoder_saved_size
 
@@ -137,3 +137,4 @@ def _encode_tokens_autograd(ctx: Any, dtable: Tensor | None, dindex: None, dsave
 torch.library.register_autograd(
     "elmo_fast::encode_tokens", _encode_tokens_autograd, setup_context=_keep_encoder_context
 )
+refuse_second_derivatives("encode_tokens_backward")

@@ -29,3 +29,15 @@ def cpu_kernel(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return run
 
     return register
+
+
+def refuse_second_derivatives(name: str) -> None:
+    """Makes a backward operator an error, not silence, for whoever differentiates it again."""
+
+    def refuse(ctx: Any, *gradients: Any) -> None:
+        raise NotImplementedError(
+            f"elmo_fast::{name}: second derivatives (create_graph=True) are not native; a model in float64 has them, "
+            "on the PyTorch definition: .double()"
+        )
+
+    torch.library.register_autograd(f"elmo_fast::{name}", refuse)
