@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -31,7 +32,10 @@ class CMakeBuild(build_ext):
     """
 
     def run(self) -> None:
-        self._build = Path(self.build_temp).resolve() / "csrc"
+        # Not setuptools' temporary folder, which is a new one for every editable install: here only what changed is
+        # compiled again.
+        python = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
+        self._build = SOURCE.parent / "build" / python / "csrc"
         self._build.mkdir(parents=True, exist_ok=True)
         wants_cuda = any(ext.name == CUDA_MODULE for ext in self.extensions)
         try:
@@ -88,6 +92,7 @@ class CMakeBuild(build_ext):
             return
         (built,) = self._build.glob(f"modules/{name}.*")
         target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # a process may run the old one: it keeps its file
         shutil.copy(built, target)
 
 

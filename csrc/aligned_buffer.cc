@@ -1,5 +1,7 @@
 #include "aligned_buffer.h"
 
+#include <pthread.h>
+
 #include <mutex>
 #include <vector>
 
@@ -13,10 +15,12 @@ struct Kept {
 };
 
 // Never destroyed: buffers of other statics may be freed later.
-Kept& kept() {
-  static Kept& instance = *new Kept;
-  return instance;
-}
+Kept* current = new Kept;
+
+// A forked child starts without keepers: those of its parent's threads never end in it, nor do they open the lock.
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { current = new Kept; });
+
+Kept& kept() { return *current; }
 
 }  // namespace
 
@@ -29,7 +33,7 @@ KeepBlocks::~KeepBlocks() {
   std::vector<std::pair<size_t, void*>> blocks;
   {
     const std::lock_guard<std::mutex> lock(kept().mutex);
-    if (--kept().keepers == 0) blocks.swap(kept().blocks);
+    if (kept().keepers > 0 && --kept().keepers == 0) blocks.swap(kept().blocks);
   }
   for (const auto& [bytes, block] : blocks) std::free(block);
 }

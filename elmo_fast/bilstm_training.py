@@ -6,7 +6,7 @@ is float32 on the CPU, and deterministic. `elmo_fast.ops` makes torch operators 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from elmo_fast.native import _cpu, get_num_threads
-from elmo_fast.saved import array_of, lazy_zeros, saved_size
+from elmo_fast.saved import array_of, empty, lazy_zeros, saved_size, zeros
 
 # Where nothing was kept, the backward pass computes it again for so many tokens at a time.
 _TOKENS_AGAIN = 1024
@@ -53,9 +53,9 @@ def bilstm_forward(
     """
     batch_size, num_timesteps = index.shape
     n_layers, projection_dim, cell_size = native.num_layers, native.projection_dim, native.cell_size
-    out = torch.empty(n_layers, batch_size, num_timesteps, 2 * projection_dim)
+    out = empty(n_layers, batch_size, num_timesteps, 2 * projection_dim)
     state = [
-        torch.zeros(n_layers, batch_size, 2 * size) if part is None else part.detach().clone().contiguous()
+        zeros(n_layers, batch_size, 2 * size) if part is None else part.detach().clone().contiguous()
         for part, size in ((h, projection_dim), (c, cell_size))
     ]
     rows = batch_size * num_timesteps if keep else 0
@@ -87,7 +87,7 @@ class LstmGradients(NamedTuple):
 
 def bilstm_backward(
     native: Sequence[_cpu.LstmBackward],
-    forward: _cpu.BiLstm,
+    forward: Callable[[], _cpu.BiLstm],
     dout: Tensor,
     dh: Tensor | None,
     dc: Tensor | None,
@@ -106,7 +106,7 @@ def bilstm_backward(
 
     Args:
         native: the backward passes of layer 0's two directions, then of layer 1's, and so on.
-        forward: packed in float32, for what was not kept.
+        forward: makes what `bilstm_forward` runs, in float32; called where nothing was kept.
         dout, dh, dc: gradients of the outputs and of the final state; None is zero.
         weights: for each layer and direction input (4 * cell_size, input_size), state, bias and projection weights.
         out, saved: what the forward pass returned.
@@ -114,21 +114,20 @@ def bilstm_backward(
     """
     batch_size, num_timesteps = index.shape
     flat_table = table.detach()
-    used = flat_table[: int(index.max()) + 1] if index.numel() else flat_table[:0]
     gradients = LstmGradients(
         torch.zeros_like(flat_table) if wanted[0] else None,
-        *(torch.zeros(len(out), batch_size, 2 * size) for size in (weights[3].shape[0], weights[3].shape[1])),
+        *(zeros(len(out), batch_size, 2 * size) for size in (weights[3].shape[0], weights[3].shape[1])),
         [torch.zeros_like(weight) if want else None for weight, want in zip(weights, wanted[1:], strict=True)],
     )
     kept = saved.shape[2] > 0 or index.numel() == 0
     for rows in [slice(0, batch_size)] if kept else _row_groups(lengths, _TOKENS_AGAIN):
         some = _Rows(
-            table=used, index=index[rows], lengths=lengths[rows], out=out[:, rows], dout=dout[:, rows],
+            table=flat_table, index=index[rows], lengths=lengths[rows], out=out[:, rows], dout=dout[:, rows],
             h=_rows(h, rows), c=_rows(c, rows), dh_last=_rows(dh, rows), dc_last=_rows(dc, rows),
             dh_first=gradients.h[:, rows], dc_first=gradients.c[:, rows],
         )  # fmt: skip
         if not kept:
-            saved = bilstm_forward(forward, table, some.index, some.lengths, some.h, some.c, True)[3]
+            saved = bilstm_forward(forward(), table, some.index, some.lengths, some.h, some.c, True)[3]
         _add_gradients(native, some, weights, saved, use_skip_connections, gradients)
     return gradients
 
@@ -158,6 +157,10 @@ def _add_gradients(
     to: LstmGradients,
 ) -> None:
     n_layers = len(rows.out)
+    # Rows of the table that are read: padding may stand for others, with anything in them.
+    read = torch.arange(rows.index.shape[1]) < rows.lengths[:, None]
+    words, word_of = torch.unique(rows.index[read], return_inverse=True)
+    word_at = torch.zeros(rows.index.shape, dtype=torch.int64).masked_scatter_(read, word_of).flatten()
     d_above = None  # of this layer's output, through the layer above
     for layer in reversed(range(n_layers)):
         dout = rows.dout[layer] if d_above is None else rows.dout[layer] + d_above
@@ -170,11 +173,10 @@ def _add_gradients(
             input_weight = weights[at].detach()
             if layer == 0:
                 # Equal words have one row of the table: their gradients are summed before they are multiplied.
-                words = rows.index.flatten()[steps.order]
-                dgates = torch.zeros(len(rows.table), steps.dgates.shape[1]).index_add_(0, words, steps.dgates)
-                x = rows.table
+                dgates = zeros(len(words), steps.dgates.shape[1]).index_add_(0, word_at[steps.order], steps.dgates)
+                x = rows.table[words]
                 if to.table is not None:
-                    to.table[: len(x)].addmm_(dgates, input_weight)
+                    to.table.index_add_(0, words, dgates @ input_weight)
             else:
                 dgates = steps.dgates
                 x = rows.out[layer - 1].reshape(-1, 2, rows.out.shape[3] // 2)[steps.order, direction]
@@ -207,7 +209,7 @@ def _through_time(
     lengths = array_of(rows.lengths, np.int64)
     order = torch.from_numpy(_cpu.token_order(lengths, rows.index.shape[1], direction))
     strides = native.gates_stride, native.cells_stride, native.outputs_stride, native.outputs_stride
-    dgates, m, dh, h_before = (torch.empty(len(order), stride) for stride in strides)
+    dgates, m, dh, h_before = (empty(len(order), stride) for stride in strides)
     states = (None if part is None else array_of(part[layer]) for part in (rows.h, rows.c))
     last = (None if part is None else array_of(part[layer]) for part in (rows.dh_last, rows.dc_last))
     first = [np.zeros(part[layer].shape, dtype=np.float32) for part in (rows.dh_first, rows.dc_first)]

@@ -164,7 +164,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def has_operator(self) -> bool:
         """Whether `encode_distinct` can run with these parameters."""
-        return all(map(engine.is_native_kind, self._tensors()))
+        return not engine.is_transformed() and all(map(engine.is_native_kind, self._tensors()))
 
     def repack(self) -> None:
         """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from elmo_fast.native import _cpu, get_num_threads
-from elmo_fast.saved import array_of, encoder_saved_size, lazy_zeros
+from elmo_fast.saved import array_of, encoder_saved_size, lazy_zeros, zeros
+
+# Where nothing was kept, the backward pass computes it again for so many distinct words at a time.
+_WORDS_AGAIN = 1024
 
 
 def encoder_forward(
@@ -30,7 +33,7 @@ def encoder_forward(
     """
     n = len(char_ids)
     ids = array_of(char_ids, np.int64)
-    table = torch.zeros(n, native.output_dim)
+    table = zeros(n, native.output_dim)
     saved = lazy_zeros(n * encoder_saved_size(n_filters, n_highways) if keep else 0)
     if n == 0:
         return table, torch.zeros(0, dtype=torch.int32), saved
@@ -61,20 +64,39 @@ def encoder_backward(
         char_ids, index: as there.
         weights: character embedding; weight and bias of each convolution, of each highway, and of the projection if
             there is one.
-        saved: what the forward pass kept; nothing is computed again.
+        saved: what the forward pass kept; nothing is computed again, `_WORDS_AGAIN` words at a time.
     """
-    embedding, *rest = [weight.detach() for weight in weights]
-    pairs = list(zip(rest[0::2], rest[1::2], strict=True))
-    convolutions, highways = pairs[:n_convolutions], pairs[n_convolutions : n_convolutions + n_highways]
     if not len(index):
         return [torch.zeros_like(weight) for weight in weights]
     words = torch.from_numpy(np.unique(index.numpy(), return_index=True)[1])  # where each distinct word is seen first
-    n, n_filters = len(words), sum(len(bias) for _, bias in convolutions)
-    ids = array_of(char_ids[words], np.int64)
-    if not len(saved):
-        saved = encoder_forward(native, torch.from_numpy(ids), n_filters, n_highways, True)[2]
+    ids = char_ids[words]
+    if len(saved):
+        return _gradients(native, dtable[: len(ids)], ids, weights, saved, n_convolutions, n_highways, activation)
+    total: list[Tensor] = []
+    n_filters = sum(len(bias) for bias in weights[2 : 2 + 2 * n_convolutions : 2])
+    for some, d in zip(ids.split(_WORDS_AGAIN), dtable[: len(ids)].split(_WORDS_AGAIN), strict=True):
+        saved = encoder_forward(native, some, n_filters, n_highways, True)[2]
+        gradients = _gradients(native, d, some, weights, saved, n_convolutions, n_highways, activation)
+        total = [a.add_(b) for a, b in zip(total, gradients, strict=True)] if total else gradients
+    return total
+
+
+def _gradients(
+    native: _cpu.TokenEncoder,
+    d: Tensor,
+    char_ids: Tensor,
+    weights: Sequence[Tensor],
+    saved: Tensor,
+    n_convolutions: int,
+    n_highways: int,
+    activation: str,
+) -> list[Tensor]:
+    """As `encoder_backward`, of distinct words; d: (n, output_dim)."""
+    embedding, *rest = [weight.detach() for weight in weights]
+    pairs = list(zip(rest[0::2], rest[1::2], strict=True))
+    convolutions, highways = pairs[:n_convolutions], pairs[n_convolutions : n_convolutions + n_highways]
+    n, n_filters = len(char_ids), sum(len(bias) for _, bias in convolutions)
     planes = saved[: n * encoder_saved_size(n_filters, n_highways)].view(1 + 3 * n_highways, n, -1)[:, :, :n_filters]
-    d = dtable[:n]
     gradients: list[Tensor] = []  # of the last pair first, bias before weight
     if len(pairs) > n_convolutions + n_highways:
         gradients += d.sum(dim=0), d.t() @ planes[-1]
@@ -86,7 +108,7 @@ def encoder_backward(
         gradients += sums.sum(dim=0), sums.t() @ x
         d = torch.addmm(d * gate, sums, highways[k][0])
     d = d * (1 - planes[0].square()) if activation == "tanh" else d * (planes[0] > 0)
-    tables = native.table_gradients(ids, array_of(d), get_num_threads())
+    tables = native.table_gradients(array_of(char_ids, np.int64), array_of(d), get_num_threads())
     dembedding = torch.zeros_like(embedding)
     for (weight, _), dconvolution, dbias in zip(
         reversed(convolutions),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from elmo_fast.characters import marker_char_ids
 from elmo_fast.native import (
@@ -46,6 +47,7 @@ __all__ = [
     "get_isa",
     "get_num_threads",
     "is_native_kind",
+    "is_transformed",
     "needs_gradient",
     "run_bilm",
     "run_lstm",
@@ -74,8 +76,15 @@ def runs_native(tensors: Iterable[Tensor]) -> bool:
 
 
 def needs_gradient(tensors: Iterable[Tensor]) -> bool:
-    """Whether autograd would record an operation on these tensors."""
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    """Whether autograd would record an operation on these tensors, or another transform must see it."""
+    return is_transformed() or torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def is_transformed() -> bool:
+    """Whether `torch.func` or forward-mode AD is at work: these follow torch's own operations alone."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def is_native_kind(tensor: Tensor) -> bool:

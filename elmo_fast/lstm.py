@@ -165,6 +165,8 @@ class ElmoLstm(NativePrecision, StatefulModule):
     def runs_as_operator(self, *inputs: Tensor) -> bool:
         """Whether the native kernels run as a torch operator: for a gradient, or in a program being compiled."""
         tensors = [*inputs, *self._tensors()]
+        if engine.is_transformed():
+            return False
         wanted = torch.compiler.is_compiling() or engine.needs_gradient(tensors)
         return wanted and not self._has_dropout() and all(map(engine.is_native_kind, tensors))
 

@@ -15,12 +15,14 @@ from elmo_fast import engine, native
 from elmo_fast.state import SharedLock
 
 _SAMPLES = 16
+_PROGRAMS = 4
 
 
 class _Seen(NamedTuple):
     """What one parameter looked like when it was packed."""
 
-    parameter: Tensor
+    parameter: weakref.ref[Tensor]  # weak: a computed one would keep its autograd graph
+    alias: Tensor  # its memory and version
     pointer: int
     version: int | None  # an inference tensor has none
     # A view, not a copy: it follows writes, and while it lives no other tensor can come to lie at this address.
@@ -32,7 +34,15 @@ def _see(parameter: Tensor) -> _Seen:
     is_plain = parameter.device.type == "cpu" and parameter.dtype == torch.float32
     sample = _sample(parameter.detach().numpy()) if is_plain else None
     version = None if parameter.is_inference() else parameter._version
-    return _Seen(parameter, parameter.data_ptr(), version, sample, b"" if sample is None else sample.tobytes())
+    alias = parameter.detach()
+    return _Seen(
+        weakref.ref(parameter),
+        alias,
+        parameter.data_ptr(),
+        version,
+        sample,
+        b"" if sample is None else sample.tobytes(),
+    )
 
 
 def _sample(array: np.ndarray) -> np.ndarray:
@@ -57,11 +67,11 @@ class _Entry:
     def still(self, parameters: Sequence[Tensor]) -> bool:
         if len(self.seen) != len(parameters):
             return False
-        for parameter, (known, pointer, version, sample, values) in zip(parameters, self.seen, strict=True):
+        for parameter, (known, alias, pointer, version, sample, values) in zip(parameters, self.seen, strict=True):
             if parameter.data_ptr() != pointer:
                 return False
             # Compiled programs and `functional_call` pass the same memory as another object.
-            if parameter is not known and not _same_layout(parameter, known):
+            if parameter is not known() and not _same_layout(parameter, alias):
                 return False
             if version is not None and parameter._version != version:
                 return False
@@ -83,26 +93,42 @@ class PackedCache:
     so are rebuilt on first use.
 
     Attributes:
-        key: a number by which `of` finds it again.
+        key: an int64 number by which `of` finds it again.
     """
 
     _by_key: weakref.WeakValueDictionary[int, PackedCache] = weakref.WeakValueDictionary()
-    _of_programs: dict[int, PackedCache] = {}
+    _of_programs: dict[int, PackedCache] = {}  # the last ones used come last
 
     def __init__(self) -> None:
         self._lock = SharedLock()
         self._entries: dict[Hashable, _Entry] = {}
-        self.key = random.SystemRandom().getrandbits(62)
-        PackedCache._by_key[self.key] = self
+        number = random.SystemRandom().getrandbits(62)
+        with torch.inference_mode(False):
+            # A tensor: compilers would make a number a constant of the program, and compile anew for the next model.
+            self.key = torch.tensor(number, dtype=torch.int64, device="cpu")
+        PackedCache._by_key[number] = self
 
     @classmethod
-    def of(cls, key: int) -> PackedCache:
-        """Returns the cache with this key, a new one if there is none: an exported program outlives its module."""
-        cache = cls._by_key.get(key)
+    def of(cls, key: Tensor) -> PackedCache:
+        """Returns the cache with this key, a new one if there is none: an exported program outlives its module.
+
+        New ones are kept while they are among the `_PROGRAMS` used last.
+        """
+        number = int(key)
+        cache = cls._by_key.get(number)
         if cache is None:
-            cache = cls()
-            cls._by_key[key] = cls._of_programs[key] = cache
+            cache = cls._by_key[number] = cls()
+            cls._of_programs[number] = cache
+            if len(cls._of_programs) > _PROGRAMS:
+                cls._of_programs.pop(next(iter(cls._of_programs)), None)
+        elif cls._of_programs.pop(number, None) is not None:
+            cls._of_programs[number] = cache
         return cache
+
+    @classmethod
+    def peek_at(cls, key: Tensor) -> PackedCache | None:
+        """Returns the cache with this key, if there is one; None while a program is traced: keys have no value then."""
+        return cls._by_key.get(int(key)) if type(key) is Tensor else None
 
     def get(self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None) -> Any:
         """Returns `build(arrays)` of these CPU parameters, called anew only when one of them or `form` has changed.
@@ -138,6 +164,8 @@ class PackedCache:
         self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None
     ) -> Any:
         """As `get`, or None where the native kernels cannot run with these parameters: `engine.runs_native`."""
+        if engine.is_transformed():
+            return None
         entry = self._entries.get(form)
         if entry is not None and entry.still(parameters):  # then it was packed of the right kind of tensors
             return None if engine.needs_gradient(parameters) else entry.packed

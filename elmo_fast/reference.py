@@ -186,4 +186,4 @@ def bilstm(
 
 def duplicate_tokens(tokens: Tensor, mask: Tensor) -> Tensor:
     """Layer 0: the token embedding once for each direction, zero where the mask is false."""
-    return torch.cat([tokens, tokens], dim=-1) * mask.unsqueeze(-1)
+    return torch.cat([tokens, tokens], dim=-1).masked_fill(~mask.unsqueeze(-1), 0.0)

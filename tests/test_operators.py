@@ -39,7 +39,8 @@ def only(output: dict[str, list[Tensor]]) -> Tensor:
 def encoder_arguments(bilm: ElmoBiLm, keep: bool) -> tuple[object, ...]:
     encoder = bilm._token_embedder
     char_ids = encoder.add_markers(batch_to_ids(BATCH))[0].flatten(0, 1)
-    return char_ids, encoder._tensors(), len(encoder._convolutions), 1, "relu", "float32", 0, encoder._packed.key, keep
+    options = len(encoder._convolutions), 1, "relu", "float32", encoder._word_cache_size, encoder._packed.key, keep
+    return char_ids, encoder._tensors(), *options
 
 
 def lstm_arguments(bilm: ElmoBiLm, keep: bool, with_state: bool) -> tuple[object, ...]:
@@ -68,9 +69,9 @@ def test_opcheck_of_the_bilstm(random_model: Model, keep: bool, with_state: bool
 
 def test_opcheck_of_the_backward_passes(random_model: Model) -> None:
     bilm = ElmoBiLm(*random_model())
-    char_ids, weights, *options, _, _, key, _ = encoder_arguments(bilm, True)
+    char_ids, weights, *options, _, word_cache_size, key, _ = encoder_arguments(bilm, True)
     table, index, saved = ops.encode_tokens(*encoder_arguments(bilm, True))
-    arguments = torch.randn_like(table), char_ids, index, weights, saved, *options, key
+    arguments = torch.randn_like(table), char_ids, index, weights, saved, *options, word_cache_size, key
     torch.library.opcheck(torch.ops.elmo_fast.encode_tokens_backward, arguments)
     table, index, lengths, weights, h, c, *options, _, key, _ = lstm_arguments(bilm, True, True)
     out, _, _, saved = (tensor.detach() for tensor in ops.bilstm(*lstm_arguments(bilm, True, True)))
@@ -156,6 +157,36 @@ def test_compiled_programs_share_the_packed_weights(random_model: Model, precisi
     for _ in range(2):
         assert (only(program(ids)) - expected).abs().max().item() <= FLOAT32
     assert (elmo._elmo_lstm._elmo_lstm.packed(), elmo._elmo_lstm._token_embedder.packed()) == packed
+
+
+def test_one_program_serves_many_models(random_model: Model) -> None:
+    graphs = []
+
+    def count(graph: torch.fx.GraphModule, _inputs: list[Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    for _ in range(3):
+        elmo = Elmo(*random_model(), 1, dropout=0.0, state="reset")
+        program = torch.compile(elmo, fullgraph=True, backend=count)
+        assert (only(program(batch_to_ids(BATCH))) - only(elmo(batch_to_ids(BATCH)))).abs().max() <= FLOAT32
+    assert len(graphs) == 1
+
+
+def test_compiled_with_weights_that_are_not_contiguous(random_model: Model) -> None:
+    elmo = Elmo(*random_model(), 1, True, dropout=0.0, state="reset")
+    for weight in (
+        elmo._elmo_lstm._token_embedder._highways._layers[0].weight,
+        elmo._elmo_lstm._token_embedder.char_conv_1.weight,
+    ):
+        weight.data = weight.data.transpose(0, 1).contiguous().transpose(0, 1)
+    program = torch.compile(elmo, fullgraph=True, backend="inductor")
+    program_gradients, expected = (
+        torch.autograd.grad(only(run(batch_to_ids(BATCH))).square().sum(), list(elmo.parameters()))
+        for run in (program, elmo)
+    )
+    for one, other in zip(program_gradients, expected, strict=True):
+        assert (one - other).abs().max() <= FLOAT32 * max(1.0, other.abs().max().item())
 
 
 def test_compiled_lstm_alone() -> None:

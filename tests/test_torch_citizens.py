@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tolerances import FLOAT32, GRADIENT
+from tolerances import DIFFERENT, FLOAT32, GRADIENT
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from elmo_fast import Elmo, ElmoLstm, batch_to_ids, engine
 
@@ -92,6 +93,28 @@ def test_functional_call(random_model: Model, requires_grad: bool) -> None:
         assert not gradients(elmo)
         assert len(gradients(other)) == len(weights)
     assert torch.equal(only(elmo).detach(), before)
+
+
+def test_functions_of_torch_func_and_forward_mode_run_on_the_definition() -> None:
+    torch.manual_seed(0)
+    lstm = ElmoLstm(6, 6, 11, 2, state="reset")
+    x, v = torch.randn(2, 2, 3, 6)
+    mask = torch.ones(2, 3, dtype=torch.bool)
+
+    def run(x: Tensor) -> Tensor:
+        return lstm(x, mask)
+
+    expected = (run(x + 1e-3 * v) - run(x - 1e-3 * v)) / 2e-3
+    for trained in (True, False):
+        lstm.requires_grad_(trained)
+        _, tangent = torch.func.jvp(run, (x,), (v,))
+        assert (tangent - expected).abs().max().item() <= DIFFERENT
+        with forward_ad.dual_level():
+            dual = forward_ad.unpack_dual(run(forward_ad.make_dual(x, v)))
+        assert (dual.tangent - expected).abs().max().item() <= DIFFERENT
+        gradient = torch.func.grad(lambda x: run(x).square().sum())(x)
+        leaf = x.clone().requires_grad_()
+        assert (gradient - torch.autograd.grad(run(leaf).square().sum(), leaf)[0]).abs().max().item() <= FLOAT32
 
 
 def test_hooks_on_submodules(random_model: Model) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +12,8 @@ import torch
 from tolerances import GRADIENT, NATIVE
 from torch import Tensor
 
-from elmo_fast import Elmo, ElmoBiLm, ElmoLstm, batch_to_ids, bilstm_training, set_isa
+from elmo_fast import Elmo, ElmoBiLm, ElmoLstm, batch_to_ids, bilstm_training, encoder_training, set_isa
+from elmo_fast.packed import PackedCache
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -143,6 +146,7 @@ def gradients(module: torch.nn.Module) -> list[Tensor]:
 
 def test_checkpointing_keeps_nothing_and_gives_the_same(random_model, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(bilstm_training, "_TOKENS_AGAIN", 9)  # several groups of rows
+    monkeypatch.setattr(encoder_training, "_WORDS_AGAIN", 5)
     kept, computed = (
         ElmoBiLm(*random_model(), requires_grad=True, state="reset", checkpointing=again) for again in (False, True)
     )
@@ -236,3 +240,61 @@ def test_a_weight_written_between_forward_and_backward_is_an_error(random_model)
         bilm._elmo_lstm.forward_layer_0.state_linearity.weight.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         output.sum().backward()
+
+
+def test_padding_may_hold_anything() -> None:
+    torch.manual_seed(0)
+    lstm = ElmoLstm(6, 6, 11, 2, state="reset")
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    results = []
+    for padding in (0.0, float("nan")):
+        lstm.zero_grad()
+        x = torch.ones(2, 4, 6).masked_fill(~mask.unsqueeze(-1), padding).requires_grad_()
+        lstm(x, mask).square().sum().backward()
+        results.append([x.grad, *gradients(lstm)])
+    assert all(map(torch.equal, *results))
+
+
+def test_default_dtype_and_device_of_others_do_not_matter(random_model) -> None:  # type: ignore[no-untyped-def]
+    bilm = ElmoBiLm(*random_model(), requires_grad=True, state="reset")
+    ids = batch_to_ids(BATCH)
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.stack(bilm(ids)["activations"]).square().sum().backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(gradient.dtype == torch.float32 for gradient in gradients(bilm))
+
+
+def test_a_graph_outlives_its_module_and_no_longer(random_model) -> None:  # type: ignore[no-untyped-def]
+    before = len(PackedCache._by_key)
+    bilm = ElmoBiLm(*random_model(), requires_grad=True, state="reset")
+    loss = layers(bilm).square().sum()
+    del bilm
+    loss.backward()
+    del loss
+    gc.collect()
+    assert len(PackedCache._by_key) == before
+
+
+def test_computed_weights_keep_no_graph_alive(random_model) -> None:  # type: ignore[no-untyped-def]
+    bilm = ElmoBiLm(*random_model(), requires_grad=True, state="reset")
+    leaf = torch.ones((), requires_grad=True)
+    weights = {name: leaf * parameter.detach() for name, parameter in bilm.named_parameters()}
+    output = torch.func.functional_call(bilm, weights, (batch_to_ids(BATCH),))["activations"][1]
+    output.square().sum().backward()
+    assert leaf.grad.abs() > 0
+    seen = weakref.ref(leaf)
+    del leaf, weights, output
+    gc.collect()
+    assert seen() is None
+
+
+def test_packing_in_a_backward_pass_leaves_the_word_cache(random_model) -> None:  # type: ignore[no-untyped-def]
+    bilm = ElmoBiLm(*random_model(), requires_grad=True, state="reset")
+    output = layers(bilm)
+    bilm.repack()
+    output.sum().backward()
+    with torch.no_grad():
+        layers(bilm)
+    assert bilm.cache_info().size > 0

@@ -18,15 +18,16 @@ _OPTIONS = "float cell_clip, float proj_clip, bool use_skip_connections"
 
 define(
     f"bilstm(Tensor table, Tensor index, Tensor lengths, Tensor[] weights, Tensor? h, Tensor? c, {_OPTIONS}, "
-    "str precision, int key, bool keep) -> (Tensor, Tensor, Tensor, Tensor)"
+    "str precision, Tensor key, bool keep) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 define(
     "bilstm_backward(Tensor? dout, Tensor? dh, Tensor? dc, Tensor table, Tensor index, Tensor lengths, "
-    f"Tensor[] weights, Tensor? h, Tensor? c, Tensor out, Tensor saved, {_OPTIONS}, int key, bool[] wanted) -> Tensor[]"
+    f"Tensor[] weights, Tensor? h, Tensor? c, Tensor out, Tensor saved, {_OPTIONS}, Tensor key, bool[] wanted) "
+    "-> Tensor[]"
 )
 
 
-def _packed_bilstm(weights: Sequence[Tensor], options: LstmOptions, precision: str, key: int) -> native._cpu.BiLstm:
+def _packed_bilstm(weights: Sequence[Tensor], options: LstmOptions, precision: str, key: Tensor) -> native._cpu.BiLstm:
     def pack(arrays: list[Any]) -> native._cpu.BiLstm:
         cells = [tuple(arrays[i : i + 4]) for i in range(0, len(arrays), 4)]
         return native.pack_lstm(list(zip(cells[0::2], cells[1::2], strict=True)), *options, precision)
@@ -34,7 +35,9 @@ def _packed_bilstm(weights: Sequence[Tensor], options: LstmOptions, precision: s
     return PackedCache.of(key).get(weights, pack, native.precision_in_use(precision))
 
 
-def _packed_backward(weights: Sequence[Tensor], options: LstmOptions, key: int) -> Sequence[native._cpu.LstmBackward]:
+def _packed_backward(
+    weights: Sequence[Tensor], options: LstmOptions, key: Tensor
+) -> Sequence[native._cpu.LstmBackward]:
     def pack(arrays: list[Any]) -> list[native._cpu.LstmBackward]:
         return native.pack_backward(arrays[1::4], arrays[3::4], options.cell_clip, options.proj_clip)
 
@@ -53,7 +56,7 @@ def _bilstm(
     proj_clip: float,
     use_skip_connections: bool,
     precision: str,
-    key: int,
+    key: Tensor,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     options = LstmOptions(cell_clip, proj_clip, use_skip_connections)
@@ -73,7 +76,7 @@ def _bilstm_fake(
     proj_clip: float,
     use_skip_connections: bool,
     precision: str,
-    key: int,
+    key: Tensor,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     batch_size, num_timesteps = index.shape
@@ -103,13 +106,13 @@ def _bilstm_backward(
     cell_clip: float,
     proj_clip: float,
     use_skip_connections: bool,
-    key: int,
+    key: Tensor,
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     options = LstmOptions(cell_clip, proj_clip, use_skip_connections)
-    forward = _packed_bilstm(weights, options, "float32", key)
     gradients = bilstm_backward(
-        _packed_backward(weights, options, key), forward, torch.zeros_like(out) if dout is None else dout, dh, dc,
+        _packed_backward(weights, options, key), lambda: _packed_bilstm(weights, options, "float32", key),
+        torch.zeros_like(out) if dout is None else dout, dh, dc,
         table, index, lengths, weights, h, c, out, saved, use_skip_connections, wanted,
     )  # fmt: skip
     nothing = table.new_empty(0)
@@ -135,7 +138,7 @@ def _bilstm_backward_fake(
     cell_clip: float,
     proj_clip: float,
     use_skip_connections: bool,
-    key: int,
+    key: Tensor,
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     n_layers, batch_size = out.shape[:2]
@@ -152,6 +155,7 @@ def _keep_bilstm_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(table, index, lengths, h, c, out, saved, *weights)
     ctx.options = cell_clip, proj_clip, use_skip_connections, key
+    ctx.packed = PackedCache.peek_at(key)  # lives as long as the graph
 
 
 def _bilstm_autograd(

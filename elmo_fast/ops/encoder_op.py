@@ -17,12 +17,12 @@ from elmo_fast.saved import encoder_saved_size
 _OPTIONS = "int n_convolutions, int n_highways, str activation"
 
 define(
-    f"encode_tokens(Tensor char_ids, Tensor[] weights, {_OPTIONS}, str precision, int word_cache_size, int key, "
+    f"encode_tokens(Tensor char_ids, Tensor[] weights, {_OPTIONS}, str precision, int word_cache_size, Tensor key, "
     "bool keep) -> (Tensor, Tensor, Tensor)"
 )
 define(
     f"encode_tokens_backward(Tensor dtable, Tensor char_ids, Tensor index, Tensor[] weights, Tensor saved, {_OPTIONS}, "
-    "int key) -> Tensor[]"
+    "int word_cache_size, Tensor key) -> Tensor[]"
 )
 
 
@@ -34,7 +34,7 @@ def _packed_encoder(
     max_characters: int,
     precision: str,
     word_cache_size: int,
-    key: int,
+    key: Tensor,
 ) -> native._cpu.TokenEncoder:
     def pack(arrays: list[Any]) -> native._cpu.TokenEncoder:
         pairs = list(zip(arrays[1::2], arrays[2::2], strict=True))
@@ -61,7 +61,7 @@ def _encode_tokens(
     activation: str,
     precision: str,
     word_cache_size: int,
-    key: int,
+    key: Tensor,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     packed = _packed_encoder(
@@ -79,7 +79,7 @@ def _encode_tokens_fake(
     activation: str,
     precision: str,
     word_cache_size: int,
-    key: int,
+    key: Tensor,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     n, n_filters = char_ids.shape[0], _n_filters(weights, n_convolutions)
@@ -102,9 +102,12 @@ def _encode_tokens_backward(
     n_convolutions: int,
     n_highways: int,
     activation: str,
-    key: int,
+    word_cache_size: int,
+    key: Tensor,
 ) -> list[Tensor]:
-    packed = _packed_encoder(weights, n_convolutions, n_highways, activation, char_ids.shape[1], "float32", 0, key)
+    packed = _packed_encoder(
+        weights, n_convolutions, n_highways, activation, char_ids.shape[1], "float32", word_cache_size, key
+    )
     return encoder_backward(packed, dtable, char_ids, index, weights, saved, n_convolutions, n_highways, activation)
 
 
@@ -112,16 +115,17 @@ def _encode_tokens_backward(
 def _encode_tokens_backward_fake(
     dtable: Tensor, char_ids: Tensor, index: Tensor, weights: Sequence[Tensor], *others: Any
 ) -> list[Tensor]:
-    return [torch.empty_like(weight) for weight in weights]
+    return [weight.new_empty(weight.shape) for weight in weights]
 
 
 def _keep_encoder_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    char_ids, weights, n_convolutions, n_highways, activation, _, _, key, _ = inputs
+    char_ids, weights, n_convolutions, n_highways, activation, _, word_cache_size, key, _ = inputs
     _, index, saved = output
     ctx.mark_non_differentiable(index, saved)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(char_ids, index, saved, *weights)
-    ctx.options = n_convolutions, n_highways, activation, key
+    ctx.options = n_convolutions, n_highways, activation, word_cache_size, key
+    ctx.packed = PackedCache.peek_at(key)  # lives as long as the graph
 
 
 def _encode_tokens_autograd(ctx: Any, dtable: Tensor | None, dindex: None, dsaved: None) -> tuple[Any, ...]:
