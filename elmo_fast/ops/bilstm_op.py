@@ -35,9 +35,7 @@ def _packed_bilstm(weights: Sequence[Tensor], options: LstmOptions, precision: s
     return PackedCache.of(key).get(weights, pack, native.precision_in_use(precision))
 
 
-def _packed_backward(
-    weights: Sequence[Tensor], options: LstmOptions, key: Tensor
-) -> Sequence[native._cpu.LstmBackward]:
+def packed_backward(weights: Sequence[Tensor], options: LstmOptions, key: Tensor) -> Sequence[native._cpu.LstmBackward]:
     def pack(arrays: list[Any]) -> list[native._cpu.LstmBackward]:
         return native.pack_backward(arrays[1::4], arrays[3::4], options.cell_clip, options.proj_clip)
 
@@ -111,7 +109,7 @@ def _bilstm_backward(
 ) -> list[Tensor]:
     options = LstmOptions(cell_clip, proj_clip, use_skip_connections)
     gradients = bilstm_backward(
-        _packed_backward(weights, options, key), lambda: _packed_bilstm(weights, options, "float32", key),
+        packed_backward(weights, options, key), lambda: _packed_bilstm(weights, options, "float32", key),
         torch.zeros_like(out) if dout is None else dout, dh, dc,
         table, index, lengths, weights, h, c, out, saved, use_skip_connections, wanted,
     )  # fmt: skip
