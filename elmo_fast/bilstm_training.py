@@ -110,14 +110,14 @@ def bilstm_backward(
         dout, dh, dc: gradients of the outputs and of the final state; None is zero.
         weights: for each layer and direction input (4 * cell_size, input_size), state, bias and projection weights.
         out, saved: what the forward pass returned.
-        wanted: whether the gradient of the table is, then that of each weight.
+        wanted: whether the gradient of the table is, that of the initial state, and that of each weight.
     """
     batch_size, num_timesteps = index.shape
     flat_table = table.detach()
     gradients = LstmGradients(
         torch.zeros_like(flat_table) if wanted[0] else None,
         *(zeros(len(out), batch_size, 2 * size) for size in (weights[3].shape[0], weights[3].shape[1])),
-        [torch.zeros_like(weight) if want else None for weight, want in zip(weights, wanted[1:], strict=True)],
+        [torch.zeros_like(weight) if want else None for weight, want in zip(weights, wanted[2:], strict=True)],
     )
     kept = saved.shape[2] > 0 or index.numel() == 0
     for rows in [slice(0, batch_size)] if kept else _row_groups(lengths, _TOKENS_AGAIN):
@@ -128,7 +128,7 @@ def bilstm_backward(
         )  # fmt: skip
         if not kept:
             saved = bilstm_forward(forward(), table, some.index, some.lengths, some.h, some.c, True)[3]
-        _add_gradients(native, some, weights, saved, use_skip_connections, gradients)
+        _add_gradients(native, some, weights, saved, use_skip_connections, wanted, gradients)
     return gradients
 
 
@@ -154,19 +154,20 @@ def _add_gradients(
     weights: Sequence[Tensor],
     saved: Tensor,
     use_skip_connections: bool,
+    wanted: Sequence[bool],
     to: LstmGradients,
 ) -> None:
     n_layers = len(rows.out)
     # Rows of the table that are read: padding may stand for others, with anything in them.
-    read = torch.arange(rows.index.shape[1]) < rows.lengths[:, None]
+    read = torch.arange(rows.index.shape[1], device="cpu") < rows.lengths[:, None]
     words, word_of = torch.unique(rows.index[read], return_inverse=True)
-    word_at = torch.zeros(rows.index.shape, dtype=torch.int64).masked_scatter_(read, word_of).flatten()
+    word_at = word_of.new_zeros(rows.index.shape).masked_scatter_(read, word_of).flatten()
     d_above = None  # of this layer's output, through the layer above
     for layer in reversed(range(n_layers)):
         dout = rows.dout[layer] if d_above is None else rows.dout[layer] + d_above
         first = 8 * layer
-        goes_on = to.table is not None or any(weight is not None for weight in to.weights[:first])
-        d_above = torch.zeros_like(dout) if layer > 0 and goes_on else None
+        goes_on = layer > 0 and any(wanted[: 2 + first])
+        d_above = torch.zeros_like(dout) if goes_on else None
         for direction in range(2):
             at = first + 4 * direction
             steps = _through_time(native[2 * layer + direction], rows, layer, direction, dout, saved)
@@ -188,7 +189,9 @@ def _add_gradients(
                     weight.addmm_(product[0].t(), product[1])
                 elif weight is not None:
                     weight += steps.dgates.sum(dim=0)
-        if d_above is not None and use_skip_connections:
+        if d_above is None:
+            break
+        if use_skip_connections:
             d_above += dout
 
 

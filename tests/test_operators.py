@@ -75,7 +75,7 @@ def test_opcheck_of_the_backward_passes(random_model: Model) -> None:
     torch.library.opcheck(torch.ops.elmo_fast.encode_tokens_backward, arguments)
     table, index, lengths, weights, h, c, *options, _, key, _ = lstm_arguments(bilm, True, True)
     out, _, _, saved = (tensor.detach() for tensor in ops.bilstm(*lstm_arguments(bilm, True, True)))
-    wanted = [True] * (1 + len(weights))
+    wanted = [True] * (2 + len(weights))
     for dh, dc in ((None, None), (torch.randn_like(h), torch.randn_like(c))):
         arguments = (
             torch.randn_like(out), dh, dc, table.detach(), index, lengths, weights, h.detach(), c.detach(), out, saved,
@@ -106,7 +106,12 @@ def test_gradients_of_a_state_go_through(random_model: Model) -> None:
         nn.functional.embedding(index, doubles[0]), lengths, list(zip(cells[0::2], cells[1::2], strict=True)),
         state=(doubles[1], doubles[2]), cell_clip=options[0], proj_clip=options[1],
     )  # fmt: skip
-    for one, other in zip(actual, gradients(expected_out, last, *doubles), strict=True):
+    expected = gradients(expected_out, last, *doubles)
+    for one, other in zip(actual, expected, strict=True):
+        assert (one.double() - other).abs().max().item() <= 10 * FLOAT32
+    # Of the state alone: nothing below the top layer has a gradient of its own.
+    out, h_last, c_last, _ = ops.bilstm(table.detach(), index, lengths, weights, h, c, *options, "float32", key, True)
+    for one, other in zip(gradients(out, (h_last, c_last), h, c), expected[1:], strict=True):
         assert (one.double() - other).abs().max().item() <= 10 * FLOAT32
 
 

@@ -142,7 +142,8 @@ def _bilstm_backward_fake(
     n_layers, batch_size = out.shape[:2]
     projection_dim, cell_size = weights[3].shape
     states = [table.new_empty(n_layers, batch_size, 2 * size) for size in (projection_dim, cell_size)]
-    like = [torch.empty_like(x) if want else x.new_empty(0) for x, want in zip((table, *weights), wanted, strict=True)]
+    likes = zip((table, *weights), (wanted[0], *wanted[2:]), strict=True)
+    like = [torch.empty_like(x) if want else x.new_empty(0) for x, want in likes]
     return [like[0], *states, *like[1:]]
 
 
@@ -161,14 +162,14 @@ def _bilstm_autograd(
 ) -> tuple[Any, ...]:
     table, index, lengths, h, c, out, saved, *weights = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    wanted = [needs[0], *needs[3]]
+    wanted = [needs[0], needs[4] or needs[5], *needs[3]]
     if (dh is None) != (dc is None):
         dh = torch.zeros_like(out[:, :, 0]) if dh is None else dh
         dc = out.new_zeros(*out.shape[:2], 2 * weights[3].shape[1]) if dc is None else dc
     dtable, dh_first, dc_first, *dweights = torch.ops.elmo_fast.bilstm_backward(
         dout, dh, dc, table, index, lengths, weights, h, c, out, saved, *ctx.options, wanted
     )
-    weight_gradients = [g if want else None for g, want in zip(dweights, wanted[1:], strict=True)]
+    weight_gradients = [g if want else None for g, want in zip(dweights, wanted[2:], strict=True)]
     return (
         dtable if wanted[0] else None, None, None, weight_gradients,
         dh_first if needs[4] else None, dc_first if needs[5] else None, *[None] * 6,
