@@ -8,7 +8,7 @@ import pytest
 import elmo_fast
 from elmo_fast import _cpu
 from elmo_fast.bench.texts import read_sentences
-from elmo_fast.engine import BiLmEngine
+from elmo_fast.bilm_engine import BiLmEngine
 
 
 @pytest.fixture(scope="module")

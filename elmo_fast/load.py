@@ -13,8 +13,8 @@ import torch
 from elmo_fast import models, tokenize
 from elmo_fast.batching import check_batch_size
 from elmo_fast.bilm import ElmoBiLm
+from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.characters import tokens_to_char_ids
-from elmo_fast.engine import BiLmEngine
 from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.runner import EngineBiLm, Runner, as_arrays, check_sentences
 from elmo_fast.state import check_mode

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from elmo_fast.batching import batches_by_length, groups_of, row_groups, windows
+from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.characters import tokens_to_char_ids
-from elmo_fast.engine import BiLmEngine
 from elmo_fast.precision import NativePrecision
 from elmo_fast.state import State, StatefulModule, StateSlot
 from elmo_fast.word_cache import WordCached

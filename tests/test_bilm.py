@@ -8,7 +8,7 @@ import torch
 from tolerances import FLOAT32, NATIVE
 
 from elmo_fast import ElmoBiLm, _ElmoBiLm, batch_to_ids
-from elmo_fast.engine import BiLmEngine
+from elmo_fast.bilm_engine import BiLmEngine
 
 BATCH = [["Hello", "world", "."], [], ["one"]]
 WORDS = ["@@pad@@", "Hello", "world", "one", "two"]

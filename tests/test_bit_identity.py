@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import elmo_fast
+from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.characters import tokens_to_char_ids
-from elmo_fast.engine import BiLmEngine
 
 HERE = Path(__file__).resolve().parent
 SENTENCES = [

@@ -115,7 +115,7 @@ def test_memory_does_not_grow_from_call_to_call(tmp_path: Path) -> None:
 
 
 def test_packed_bytes_are_counted(tiny_model: tuple[str, str]) -> None:
-    from elmo_fast.engine import BiLmEngine
+    from elmo_fast.bilm_engine import BiLmEngine
 
     sizes = {}
     for precision in ("float32", "bfloat16", "int8"):

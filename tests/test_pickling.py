@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from elmo_fast import Elmo, ElmoBiLm, batch_to_ids
-from elmo_fast.engine import BiLmEngine
+from elmo_fast.bilm_engine import BiLmEngine
 
 BATCH = [["Hello", "world", "."], [], ["one"]]
 WORDS = ["@@pad@@", "Hello", "world", "one"]

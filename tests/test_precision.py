@@ -17,7 +17,7 @@ from sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder, ElmoLstm, _cpu, batch_to_ids, native
-from elmo_fast.engine import BiLmEngine
+from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.precision import PRECISIONS
 from elmo_fast.runner import EngineBiLm
 

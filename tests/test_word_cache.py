@@ -18,8 +18,8 @@ from sample_sentences import ALL, ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoBiLm, ElmoEmbedder, batch_to_ids
+from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.cli import main
-from elmo_fast.engine import BiLmEngine
 from elmo_fast.precision import PRECISIONS
 from elmo_fast.runner import EngineBiLm
 
