@@ -9,7 +9,8 @@ namespace elmo_fast {
 class CachedTokenEncoder {
  public:
   // word_cache_size: most words remembered; 0 for none.
-  CachedTokenEncoder(const TokenEncoderParams& params, Precision precision, int64_t word_cache_size, int num_threads)
+  CachedTokenEncoder(const TokenEncoderParams& params, Precision precision, int64_t word_cache_size,
+                     int num_threads = 1)
       : encoder_(params, precision, num_threads),
         words_(word_cache_size, encoder_.max_characters(), encoder_.output_dim()) {}
 
