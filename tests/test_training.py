@@ -267,14 +267,16 @@ def test_default_dtype_and_device_of_others_do_not_matter(random_model) -> None:
 
 
 def test_a_graph_outlives_its_module_and_no_longer(random_model) -> None:  # type: ignore[no-untyped-def]
-    before = len(PackedCache._by_key)
     bilm = ElmoBiLm(*random_model(), requires_grad=True, state="reset")
+    caches = [weakref.ref(part._packed) for part in (bilm._token_embedder, bilm._elmo_lstm)]
+    keys = [int(cache().key) for cache in caches]
     loss = layers(bilm).square().sum()
     del bilm
     loss.backward()
     del loss
     gc.collect()
-    assert len(PackedCache._by_key) == before
+    assert [cache() for cache in caches] == [None, None]
+    assert not {*keys} & {*PackedCache._by_key, *PackedCache._of_programs}
 
 
 def test_computed_weights_keep_no_graph_alive(random_model) -> None:  # type: ignore[no-untyped-def]
