@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elmo_fast.engine import empty_tensor
 from elmo_fast.native import _cpu, get_num_threads
-from elmo_fast.saved import array_of, empty, lazy_zeros, saved_size, zeros
+from elmo_fast.saved import array_of, lazy_zeros, saved_size, zeros
 
 # Where nothing was kept, the backward pass computes it again for so many tokens at a time.
 _TOKENS_AGAIN = 1024
@@ -53,7 +54,7 @@ def bilstm_forward(
     """
     batch_size, num_timesteps = index.shape
     n_layers, projection_dim, cell_size = native.num_layers, native.projection_dim, native.cell_size
-    out = empty(n_layers, batch_size, num_timesteps, 2 * projection_dim)
+    out = empty_tensor(n_layers, batch_size, num_timesteps, 2 * projection_dim)
     state = [
         zeros(n_layers, batch_size, 2 * size) if part is None else part.detach().clone().contiguous()
         for part, size in ((h, projection_dim), (c, cell_size))
@@ -212,7 +213,7 @@ def _through_time(
     lengths = array_of(rows.lengths, np.int64)
     order = torch.from_numpy(_cpu.token_order(lengths, rows.index.shape[1], direction))
     strides = native.gates_stride, native.cells_stride, native.outputs_stride, native.outputs_stride
-    dgates, m, dh, h_before = (empty(len(order), stride) for stride in strides)
+    dgates, m, dh, h_before = (empty_tensor(len(order), stride) for stride in strides)
     states = (None if part is None else array_of(part[layer]) for part in (rows.h, rows.c))
     last = (None if part is None else array_of(part[layer]) for part in (rows.dh_last, rows.dc_last))
     first = [np.zeros(part[layer].shape, dtype=np.float32) for part in (rows.dh_first, rows.dc_first)]

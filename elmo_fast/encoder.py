@@ -15,7 +15,7 @@ from elmo_fast.cuda.backend import Backend, choose, may_run
 from elmo_fast.cuda.encoder import encode_tokens
 from elmo_fast.cuda.weights import CudaEncoder
 from elmo_fast.packed import PackedCache
-from elmo_fast.parameters import adopt, child_of, parameter_of, uninitialised
+from elmo_fast.parameters import adopt, child_of, encoder_parts, parameter_of, uninitialised
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.weights import EncoderWeights, Options, read_encoder_weights, read_options
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached, check_word_cache_size
@@ -217,10 +217,8 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def _structure(self, tensors: Sequence) -> tuple:  # type: ignore[type-arg]  # of tensors or of arrays
         """Takes the flat list of `_tensors` apart again: embedding, convolutions, highways, projection."""
-        convolutions, highways, projection = self._linears()
-        pairs = list(zip(tensors[1::2], tensors[2::2], strict=True))
-        n, m = len(convolutions), len(convolutions) + len(highways)
-        return tensors[0], pairs[:n], pairs[n:m], None if projection is None else pairs[m]
+        convolutions, highways, _ = self._linears()
+        return encoder_parts(tensors, len(convolutions), len(highways))
 
     def _pack(self, arrays: list[np.ndarray]) -> native._cpu.TokenEncoder:
         embedding, convolutions, highways, projection = self._structure(arrays)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from elmo_fast.native import _cpu, get_num_threads
+from elmo_fast.parameters import encoder_parts
 from elmo_fast.saved import array_of, encoder_saved_size, lazy_zeros, zeros
 
 # Where nothing was kept, the backward pass computes it again for so many distinct words at a time.
@@ -64,7 +65,7 @@ def encoder_backward(
         char_ids, index: as there.
         weights: character embedding; weight and bias of each convolution, of each highway, and of the projection if
             there is one.
-        saved: what the forward pass kept; nothing is computed again, `_WORDS_AGAIN` words at a time.
+        saved: what the forward pass kept; if that is nothing, it is computed again for `_WORDS_AGAIN` words at a time.
     """
     if not len(index):
         return [torch.zeros_like(weight) for weight in weights]
@@ -73,7 +74,7 @@ def encoder_backward(
     if len(saved):
         return _gradients(native, dtable[: len(ids)], ids, weights, saved, n_convolutions, n_highways, activation)
     total: list[Tensor] = []
-    n_filters = sum(len(bias) for bias in weights[2 : 2 + 2 * n_convolutions : 2])
+    n_filters = sum(len(bias) for _, bias in encoder_parts(weights, n_convolutions, n_highways)[1])
     for some, d in zip(ids.split(_WORDS_AGAIN), dtable[: len(ids)].split(_WORDS_AGAIN), strict=True):
         saved = encoder_forward(native, some, n_filters, n_highways, True)[2]
         gradients = _gradients(native, d, some, weights, saved, n_convolutions, n_highways, activation)
@@ -92,15 +93,15 @@ def _gradients(
     activation: str,
 ) -> list[Tensor]:
     """As `encoder_backward`, of distinct words; d: (n, output_dim)."""
-    embedding, *rest = [weight.detach() for weight in weights]
-    pairs = list(zip(rest[0::2], rest[1::2], strict=True))
-    convolutions, highways = pairs[:n_convolutions], pairs[n_convolutions : n_convolutions + n_highways]
+    embedding, convolutions, highways, projection = encoder_parts(
+        [weight.detach() for weight in weights], n_convolutions, n_highways
+    )
     n, n_filters = len(char_ids), sum(len(bias) for _, bias in convolutions)
     planes = saved[: n * encoder_saved_size(n_filters, n_highways)].view(1 + 3 * n_highways, n, -1)[:, :, :n_filters]
     gradients: list[Tensor] = []  # of the last pair first, bias before weight
-    if len(pairs) > n_convolutions + n_highways:
+    if projection is not None:
         gradients += d.sum(dim=0), d.t() @ planes[-1]
-        d = d @ pairs[-1][0]
+        d = d @ projection[0]
     for k in reversed(range(n_highways)):
         x, transform, gate = planes[3 * k], planes[3 * k + 1], planes[3 * k + 2]
         closed = d * (1 - gate)

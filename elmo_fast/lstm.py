@@ -16,7 +16,7 @@ from elmo_fast.cuda.plan import plan_batch
 from elmo_fast.cuda.weights import CudaLstm
 from elmo_fast.lstm_cell import LstmCellWithProjection
 from elmo_fast.packed import PackedCache
-from elmo_fast.parameters import child_of
+from elmo_fast.parameters import child_of, lstm_layers
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import State, StatefulModule, StateSlot
 from elmo_fast.weights import LstmWeights, read_lstm_weights
@@ -221,8 +221,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
             return None
 
         def pack(tensors: Sequence[Tensor]) -> CudaLstm:
-            cells = [tuple(tensors[i : i + 4]) for i in range(0, len(tensors), 4)]
-            layers = list(zip(cells[0::2], cells[1::2], strict=True))
+            layers = lstm_layers(tensors)
             with choice.backend.guard():
                 packed = CudaLstm.pack(
                     choice.dtype, layers, self._cell_clip, self._proj_clip, self.use_skip_connections
@@ -291,9 +290,9 @@ class ElmoLstm(NativePrecision, StatefulModule):
         return [tensor for pair in self._cells() for cell in pair for tensor in cell.parameter_tuple()]
 
     def _pack(self, arrays: list[np.ndarray]) -> native._cpu.BiLstm:
-        cells = [tuple(arrays[i : i + 4]) for i in range(0, len(arrays), 4)]
-        layers = list(zip(cells[0::2], cells[1::2], strict=True))
-        return native.pack_lstm(layers, self._cell_clip, self._proj_clip, self.use_skip_connections, self.precision)
+        return native.pack_lstm(
+            lstm_layers(arrays), self._cell_clip, self._proj_clip, self.use_skip_connections, self.precision
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoLstm:
         super()._apply(fn, *args, **kwargs)

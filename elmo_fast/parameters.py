@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")  # tensors, or their arrays
 
 
 def uninitialised(kind: type[M], *args: Any, **kwargs: Any) -> M:
@@ -43,3 +45,18 @@ def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a part is the original one, without hooks that a pass which goes around its `forward` would miss."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return type(module) is kind and not any(hooks)
+
+
+def lstm_layers(flat: Sequence[T]) -> list[tuple[tuple[T, ...], tuple[T, ...]]]:
+    """Takes a biLSTM's flat list apart: for each layer the (forward, backward) direction's four weights."""
+    cells = [tuple(flat[i : i + 4]) for i in range(0, len(flat), 4)]
+    return list(zip(cells[0::2], cells[1::2], strict=True))
+
+
+def encoder_parts(
+    flat: Sequence[T], n_convolutions: int, n_highways: int
+) -> tuple[T, list[tuple[T, T]], list[tuple[T, T]], tuple[T, T] | None]:
+    """Takes a token encoder's flat list apart: embedding, then (weight, bias) of convolutions, highways, projection."""
+    pairs = list(zip(flat[1::2], flat[2::2], strict=True))
+    n = n_convolutions + n_highways
+    return flat[0], pairs[:n_convolutions], pairs[n_convolutions:n], pairs[n] if len(pairs) > n else None

@@ -53,8 +53,3 @@ def array_of(tensor: Tensor, dtype: type = np.float32) -> np.ndarray:
 def zeros(*shape: int) -> Tensor:
     """Zeros as the native module takes them, whatever torch's default dtype and device are."""
     return torch.zeros(shape, dtype=torch.float32, device="cpu")
-
-
-def empty(*shape: int) -> Tensor:
-    """As `zeros`, not filled."""
-    return torch.empty(shape, dtype=torch.float32, device="cpu")

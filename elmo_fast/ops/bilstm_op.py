@@ -12,6 +12,7 @@ from elmo_fast import native
 from elmo_fast.bilstm_training import LstmOptions, bilstm_backward, bilstm_forward
 from elmo_fast.ops.registration import cpu_kernel, define, refuse_second_derivatives
 from elmo_fast.packed import PackedCache
+from elmo_fast.parameters import lstm_layers
 from elmo_fast.saved import saved_size
 
 _OPTIONS = "float cell_clip, float proj_clip, bool use_skip_connections"
@@ -29,8 +30,7 @@ define(
 
 def _packed_bilstm(weights: Sequence[Tensor], options: LstmOptions, precision: str, key: Tensor) -> native._cpu.BiLstm:
     def pack(arrays: list[Any]) -> native._cpu.BiLstm:
-        cells = [tuple(arrays[i : i + 4]) for i in range(0, len(arrays), 4)]
-        return native.pack_lstm(list(zip(cells[0::2], cells[1::2], strict=True)), *options, precision)
+        return native.pack_lstm(lstm_layers(arrays), *options, precision)
 
     return PackedCache.of(key).get(weights, pack, native.precision_in_use(precision))
 

@@ -12,6 +12,7 @@ from elmo_fast import native
 from elmo_fast.encoder_training import encoder_backward, encoder_forward
 from elmo_fast.ops.registration import cpu_kernel, define, refuse_second_derivatives
 from elmo_fast.packed import PackedCache
+from elmo_fast.parameters import encoder_parts
 from elmo_fast.saved import encoder_saved_size
 
 _OPTIONS = "int n_convolutions, int n_highways, str activation"
@@ -37,13 +38,10 @@ def _packed_encoder(
     key: Tensor,
 ) -> native._cpu.TokenEncoder:
     def pack(arrays: list[Any]) -> native._cpu.TokenEncoder:
-        pairs = list(zip(arrays[1::2], arrays[2::2], strict=True))
-        n = n_convolutions + n_highways
-        convolutions, highways, projection = pairs[:n_convolutions], pairs[n_convolutions:n], pairs[n:]
+        embedding, convolutions, highways, projection = encoder_parts(arrays, n_convolutions, n_highways)
         return native.pack_encoder(
-            arrays[0], convolutions, activation, highways, projection[0] if projection else None, max_characters,
-            precision, word_cache_size,
-        )  # fmt: skip
+            embedding, convolutions, activation, highways, projection, max_characters, precision, word_cache_size
+        )
 
     return PackedCache.of(key).get(weights, pack, native.precision_in_use(precision))
 
