@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from random_model import write_random_model
 import elmo_fast
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+# Programs that torch compiled and kept when the operators were others would be run in place of this version's.
+_compiled_programs = tempfile.TemporaryDirectory(prefix="elmo_fast_tests_")
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = _compiled_programs.name
 
 
 @pytest.fixture(scope="session")

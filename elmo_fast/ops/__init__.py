@@ -6,6 +6,9 @@
 Both are functional: a carried state goes in and comes out as a tensor, and nothing they return depends on anything but
 their arguments. `key` only finds the packed copy of the weights that an earlier call made (`elmo_fast.packed`).
 Gradients of character ids, indices and lengths do not exist; those of everything else do.
+
+torch keeps compiled programs on disk under the operators' names, across versions of this package: an operator whose
+arguments or results change their meaning gets a new name, or an old program would call it wrongly.
 """
 
 from __future__ import annotations
