@@ -31,7 +31,7 @@ struct BiLstm::Scratch {
   };
 
   const InputChunks shared_input, input;  // of layer 0, of the layers above
-  int64_t ldxw, ldc, ldh, ldy;
+  int64_t panels, ldh, ldy, xw_panel = 0;
   Rows x, m, packed_h;  // packed_h: each thread's own copies of h, one after the other
   float *xw = nullptr, *c = nullptr, *h = nullptr, *y[2] = {};
   std::vector<const float*> xw_rows;  // (tokens): a token's row of the chunk's input product
@@ -40,8 +40,7 @@ struct BiLstm::Scratch {
   Scratch(const BiLstm& p, const ProductKernels& kernel, const BatchPlan& plan, const BiLstmCall& call, int direction)
       : shared_input(plan, call, direction),
         input(plan),
-        ldxw(4 * round_up(p.cell_size(), kUnit) + kRowPad),
-        ldc(round_up(p.cell_size(), kUnit) + kRowPad),
+        panels(p.layer(0, 0).state.units() / kGateUnits),
         ldh(round_up(p.projection_dim(), kUnit) + kRowPad),
         ldy(ldh),
         x(kernel, std::max(p.input_size(), p.projection_dim())),
@@ -66,11 +65,13 @@ struct BiLstm::Scratch {
       rows->data = reinterpret_cast<char*>(data);
     };
     if (twin) {
-      x = twin->x, xw = twin->xw, c = twin->c, m = twin->m, h = twin->h, packed_h = twin->packed_h;
+      x = twin->x, xw = twin->xw, xw_panel = twin->xw_panel, c = twin->c, m = twin->m, h = twin->h,
+      packed_h = twin->packed_h;
     } else {
       place_rows(&x, input_rows);
-      place(&xw, input_rows * ldxw);
-      place(&c, plan.n() * ldc);
+      xw_panel = input_rows * kPanel + kRowPad;
+      place(&xw, panels * xw_panel);
+      place(&c, panels * plan.n() * kUnit);
       place_rows(&m, plan.n());
       place(&h, plan.n() * ldh);
       place_rows(&packed_h, plan.n() * copies_of_h);
@@ -170,7 +171,7 @@ void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLst
         s.out[at] =
             call.out + (((layer * call.batch_size + b) * call.num_timesteps + t) * 2 + direction) * w.projection_dim();
         const int64_t slot = input.slots.empty() ? static_cast<int64_t>(at) - packed : input.slots[at];
-        s.xw_rows[at] = s.xw + slot * s.ldxw;
+        s.xw_rows[at] = s.xw + slot * kPanel;
       }
     }
     Gemm gemm{s.x.data, s.x.stride, s.x.scales, chunk.n_rows, w.input.view()};
@@ -191,7 +192,7 @@ void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLst
     }
     team.barrier();
     // A thread multiplies the inputs of its own panels only, so no barrier is needed before the steps read them.
-    kernel.dense({gemm, w.bias.data(), s.xw, s.ldxw}, panel_begin * kGateUnits, panel_end * kGateUnits);
+    kernel.dense({gemm, w.bias.data(), s.xw, kPanel, s.xw_panel}, panel_begin * kGateUnits, panel_end * kGateUnits);
     for (int64_t step = chunk.first; step < chunk.last; ++step)
       run_step(kernel, team, call, plan, s, layer, direction, step);
   }
@@ -223,8 +224,8 @@ void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BiLstmCall
     kernel.pack_rows(
         {s.h, s.ldh, w.projection_dim(), s.packed_h.row(first), s.packed_h.stride, s.packed_h.scales + first}, 0, n);
   }
-  kernel.lstm_gates({h, s.xw_rows.data() + at, s.c, s.ldc, s.m.data, s.m.stride, s.m.scales, options_.cell_clip,
-                     step % 2 == 1, saved, ldsaved},
+  kernel.lstm_gates({h, s.xw_rows.data() + at, s.xw_panel, s.c, plan.n(), s.m.data, s.m.stride, s.m.scales,
+                     options_.cell_clip, step % 2 == 1, saved, ldsaved},
                     panel_begin, panel_end);
   team.barrier();
   kernel.lstm_project({{s.m.data, s.m.stride, s.m.scales, n, w.projection.view()},
@@ -243,34 +244,49 @@ void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BiLstmCall
   team.barrier();
 }
 
+// Calls body(c, theirs, n) for the n cells of each panel and row: c is the cell state's place, theirs the caller's.
+template <class Body>
+void BiLstm::for_each_cells(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s,
+                            int64_t layer, int direction, Body body) const {
+  const auto [panel_begin, panel_end] = team.share(s.panels);
+  for (int64_t p = panel_begin; p < panel_end; ++p)
+    for (int64_t r = 0; r < plan.n(); ++r) {
+      const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
+      body(s.c + (p * plan.n() + r) * kUnit, call.c ? call.c + at * cell_size() + p * kUnit : nullptr,
+           static_cast<size_t>(std::min<int64_t>(kUnit, cell_size() - p * kUnit)));
+    }
+}
+
 void BiLstm::load_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s,
                         int64_t layer, int direction) const {
-  const int64_t cells = cell_size(), projected = projection_dim();
+  const int64_t projected = projection_dim();
   const auto [row_begin, row_end] = team.share(plan.n());
   for (int64_t r = row_begin; r < row_end; ++r) {
     float* h = s.h + r * s.ldh;
-    float* c = s.c + r * s.ldc;
     std::memset(h, 0, static_cast<size_t>(s.ldh) * sizeof(float));
-    std::memset(c, 0, static_cast<size_t>(s.ldc) * sizeof(float));
     std::memset(s.m.row(r), 0, static_cast<size_t>(s.m.stride));  // what the weights' padding meets must be finite
     s.m.scales[r] = 1.0f / kInt8Max;                              // |m| <= 1
     if (!call.h) continue;
     const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
     std::memcpy(h, call.h + at * projected, static_cast<size_t>(projected) * sizeof(float));
-    std::memcpy(c, call.c + at * cells, static_cast<size_t>(cells) * sizeof(float));
   }
+  for_each_cells(team, call, plan, s, layer, direction, [](float* c, const float* theirs, size_t n) {
+    std::memset(c, 0, kUnit * sizeof(float));
+    if (theirs) std::memcpy(c, theirs, n * sizeof(float));
+  });
 }
 
 void BiLstm::store_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s,
                          int64_t layer, int direction) const {
   if (!call.h) return;
-  const int64_t cells = cell_size(), projected = projection_dim();
+  const int64_t projected = projection_dim();
   const auto [row_begin, row_end] = team.share(plan.n());
   for (int64_t r = row_begin; r < row_end; ++r) {
     const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
     std::memcpy(call.h + at * projected, s.h + r * s.ldh, static_cast<size_t>(projected) * sizeof(float));
-    std::memcpy(call.c + at * cells, s.c + r * s.ldc, static_cast<size_t>(cells) * sizeof(float));
   }
+  for_each_cells(team, call, plan, s, layer, direction,
+                 [](const float* c, float* theirs, size_t n) { std::memcpy(theirs, c, n * sizeof(float)); });
 }
 
 int64_t BiLstm::bytes() const {

@@ -61,6 +61,9 @@ class BiLstm {
                      Scratch& scratch, int64_t layer, int direction) const;
   void run_step(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,
                 Scratch& scratch, int64_t layer, int direction, int64_t step) const;
+  template <class Body>
+  void for_each_cells(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,
+                      int direction, Body body) const;
   void load_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,
                   int direction) const;
   void store_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,

@@ -61,6 +61,7 @@ struct DenseArgs {
   const float* bias;  // (units * 16), or null
   float* out;
   ptrdiff_t ldo;
+  ptrdiff_t out_panel = kPanel;  // floats from a panel of columns to the next
 };
 
 // One highway layer; units come in pairs (transform, carry) of the same 16 features. Rows of x and of out must be
@@ -84,9 +85,10 @@ constexpr int kSavedCell = 4 * kUnit;  // of the cell state in its panel
 // Gates and cell update of one time step.
 struct LstmGatesArgs {
   Gemm gemm;               // a: h of the step before, w: state weights, units in panels of 16 cells x (i, f, g, o)
-  const float* const* xw;  // (rows): each row's input product plus bias, 4 * cells floats in panel order
-  float* c;                // (rows, cells) cell state, updated in place
-  ptrdiff_t ldc;
+  const float* const* xw;  // (rows): each row's input product plus bias, kPanel floats of the first panel
+  ptrdiff_t xw_panel;      // floats from there to those of the next panel
+  float* c;                // (panels, c_rows, kUnit) cell state, updated in place
+  int64_t c_rows;
   void* m;          // (rows, cells) sigmoid(o) * tanh(c), as rows of the projection's product
   ptrdiff_t ldm;    // bytes
   float* m_scales;  // int8: (rows), 1/127 each before the first step; made NaN where m has one

@@ -234,7 +234,7 @@ struct AmxProduct : Rows {
   // One block of k, one term of x and of w. The weights are still loaded unless `load_weights`; four units share three
   // tiles, and reload.
   template <int kUnits, bool kLower>
-  static inline __attribute__((always_inline)) void multiply_step(const char* x, ptrdiff_t lda, const char* w,
+  static ELMO_FAST_INLINE void multiply_step(const char* x, ptrdiff_t lda, const char* w,
                                                                   int64_t unit_bytes, bool load_weights) {
     Tiles::template load<4>(x, lda);
     if (load_weights || kUnits == 4) Tiles::template load<6>(w, 64);

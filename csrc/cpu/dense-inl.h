@@ -3,6 +3,7 @@
 
 #include "math-inl.h"
 #include "product-inl.h"
+#include "vec_several.h"
 
 namespace elmo_fast {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 template <class V, class Product>
 void dense(const DenseArgs& p, int64_t unit_begin, int64_t unit_end) {
   Product::for_each_panel(p.gemm, unit_begin, unit_end, false, [&](int64_t row, int64_t u, int units, float* tile) {
-    float* out = p.out + row * p.ldo + u * kUnit;
+    float* out = p.out + row * p.ldo + u / kGateUnits * p.out_panel + u % kGateUnits * kUnit;
     for (int c = 0; c < units * kUnit; c += V::kWidth) {
       typename V::F y = V::load(tile + c);
       if (p.bias) y = V::add(y, V::load(p.bias + u * kUnit + c));
@@ -22,24 +23,25 @@ void dense(const DenseArgs& p, int64_t unit_begin, int64_t unit_end) {
 // x' = g x + (1 - g) relu(t). A pair of units holds t and the carry of the same 16 features.
 template <class V, class Product>
 void highway(const HighwayArgs& p, int64_t pair_begin, int64_t pair_end) {
-  using F = typename V::F;
-  const F one = V::set1(1.0f);
-  Product::for_each_panel(
-      p.gemm, 2 * pair_begin, 2 * pair_end, false, [&](int64_t row, int64_t u, int units, float* tile) {
-        const float* x = p.x + row * p.ldx + u / 2 * kUnit;
-        float* out = p.out + row * p.ldo + u / 2 * kUnit;
-        for (int c = 0; c < units / 2 * kUnit; c += V::kWidth) {
-          const int at = c / kUnit * 2 * kUnit + c % kUnit;  // transform of this feature in the tile
-          const float* bias = p.bias + u * kUnit + at;
-          const F transform = V::max(V::zero(), V::add(V::load(tile + at), V::load(bias)));
-          const F gate = sigmoid<V>(V::add(V::load(tile + at + kUnit), V::load(bias + kUnit)));
-          if (p.transform) {
-            V::store(p.transform + row * p.ldo + u / 2 * kUnit + c, transform);
-            V::store(p.gate + row * p.ldo + u / 2 * kUnit + c, gate);
-          }
-          V::store(out + c, V::fma(gate, V::load(x + c), V::mul(V::sub(one, gate), transform)));
-        }
-      });
+  using U = UnitOf<V>;
+  using F = typename U::F;
+  const F one = U::set1(1.0f);
+  Product::for_each_panel(p.gemm, 2 * pair_begin, 2 * pair_end, false,
+                          [&](int64_t row, int64_t u, int units, float* tile) {
+                            const float* x = p.x + row * p.ldx + u / 2 * kUnit;
+                            float* out = p.out + row * p.ldo + u / 2 * kUnit;
+                            for (int c = 0; c < units / 2 * kUnit; c += kUnit) {
+                              const int at = 2 * c;  // transform of this feature in the tile
+                              const float* bias = p.bias + u * kUnit + at;
+                              const F transform = U::max(U::zero(), U::add(U::load(tile + at), U::load(bias)));
+                              const F gate = sigmoid<U>(U::add(U::load(tile + at + kUnit), U::load(bias + kUnit)));
+                              if (p.transform) {
+                                U::store(p.transform + row * p.ldo + u / 2 * kUnit + c, transform);
+                                U::store(p.gate + row * p.ldo + u / 2 * kUnit + c, gate);
+                              }
+                              U::store(out + c, U::fma(gate, U::load(x + c), U::mul(U::sub(one, gate), transform)));
+                            }
+                          });
 }
 
 }  // namespace

@@ -36,9 +36,8 @@ struct Bfloat16Weights {
 
 // acc[r][v] += a[r][i] * w[.][i][.] for the first `kCount` k-values of a step.
 template <class V, class W, int R, int U, int kCount = W::kStep>
-inline __attribute__((always_inline)) void multiply_add(const float* a, ptrdiff_t lda, const char* w,
-                                                        ptrdiff_t unit_stride,
-                                                        typename V::F (&acc)[R][U * kUnit / V::kWidth]) {
+ELMO_FAST_INLINE void multiply_add(const float* a, ptrdiff_t lda, const char* w, ptrdiff_t unit_stride,
+                                   typename V::F (&acc)[R][U * kUnit / V::kWidth]) {
   using F = typename V::F;
   constexpr int kVectors = kUnit / V::kWidth;
   constexpr int N = U * kVectors;

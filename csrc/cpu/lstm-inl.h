@@ -8,52 +8,48 @@
 
 #include "math-inl.h"
 #include "product-inl.h"
+#include "vec_several.h"
 
 namespace elmo_fast {
 namespace {
 
 // The 16 cells of one panel and one row. saved: kSavedPanel floats, or null.
 template <class V>
-void update_cells(const float* tile, const float* xw, float* c, float* m, bool clipped, typename V::F bound,
-                  float* saved) {
-  using F = typename V::F;
-  for (int j = 0; j < kUnit; j += V::kWidth) {
-    const F i = sigmoid<V>(V::add(V::load(xw + j), V::load(tile + j)));
-    const F f = sigmoid<V>(V::add(V::load(xw + kUnit + j), V::load(tile + kUnit + j)));
-    const F g = tanh<V>(V::add(V::load(xw + 2 * kUnit + j), V::load(tile + 2 * kUnit + j)));
-    const F o = sigmoid<V>(V::add(V::load(xw + 3 * kUnit + j), V::load(tile + 3 * kUnit + j)));
-    F cell = V::fma(f, V::load(c + j), V::mul(i, g));
-    if (saved) {
-      V::store(saved + j, i);
-      V::store(saved + kUnit + j, f);
-      V::store(saved + 2 * kUnit + j, g);
-      V::store(saved + 3 * kUnit + j, o);
-      V::store(saved + kSavedCell + j, cell);
-    }
-    if (clipped) cell = clip<V>(cell, bound);
-    V::store(c + j, cell);
-    V::store(m + j, V::mul(o, tanh<V>(cell)));
+void update_cells(const float* tile, const float* xw, float* c, float* m, float cell_clip, float* saved) {
+  using U = UnitOf<V>;
+  using F = typename U::F;
+  const auto sum = [&](int gate) { return U::add(U::load(xw + gate * kUnit), U::load(tile + gate * kUnit)); };
+  const F i = sigmoid<U>(sum(0)), f = sigmoid<U>(sum(1)), g = tanh<U>(sum(2)), o = sigmoid<U>(sum(3));
+  F cell = U::fma(f, U::load(c), U::mul(i, g));
+  if (saved) {
+    U::store(saved, i);
+    U::store(saved + kUnit, f);
+    U::store(saved + 2 * kUnit, g);
+    U::store(saved + 3 * kUnit, o);
+    U::store(saved + kSavedCell, cell);
   }
+  if (cell_clip > 0.0f) cell = clip<U>(cell, U::set1(cell_clip));
+  U::store(c, cell);
+  U::store(m, U::mul(o, tanh<U>(cell)));
 }
 
 template <class V, class Product>
 void lstm_gates(const LstmGatesArgs& p, int64_t panel_begin, int64_t panel_end) {
-  const bool clipped = p.cell_clip > 0.0f;
-  const typename V::F bound = V::set1(p.cell_clip);
   Product::for_each_panel(
       p.gemm, panel_begin * kGateUnits, panel_end * kGateUnits, p.reverse,
       [&](int64_t row, int64_t u, int, float* tile) {
-        const int64_t cell = u / kGateUnits * kUnit;
+        const int64_t panel = u / kGateUnits;
         alignas(64) float m[kUnit];
-        float* saved = p.saved ? p.saved + row * p.ldsaved + cell / kUnit * kSavedPanel : nullptr;
-        update_cells<V>(tile, p.xw[row] + u * kUnit, p.c + row * p.ldc + cell, m, clipped, bound, saved);
+        float* saved = p.saved ? p.saved + row * p.ldsaved + panel * kSavedPanel : nullptr;
+        update_cells<V>(tile, p.xw[row] + panel * p.xw_panel, p.c + (panel * p.c_rows + row) * kUnit, m, p.cell_clip,
+                        saved);
         if constexpr (Product::kRoundsToIntegers) {  // an integer cannot say NaN, the row's scale can
           bool is_nan = false;
           for (const float x : m) is_nan |= x != x;
           // Several threads may write the same value here.
           if (is_nan) __atomic_store_n(reinterpret_cast<uint32_t*>(p.m_scales + row), 0x7fc00000u, __ATOMIC_RELAXED);
         }
-        Product::store(static_cast<char*>(p.m) + row * p.ldm, cell, m);
+        Product::store(static_cast<char*>(p.m) + row * p.ldm, panel * kUnit, m);
       });
 }
 
@@ -82,29 +78,28 @@ void lstm_project(const LstmProjectArgs& p, int64_t unit_begin, int64_t unit_end
 // The 16 cells of one panel and one row, backwards; dm: their gradient of m.
 template <class V>
 void update_cells_backward(const LstmBackwardArgs& p, int64_t row, int64_t panel, const float* dm) {
-  using F = typename V::F;
+  using U = UnitOf<V>;
+  using F = typename U::F;
   const bool clipped = p.cell_clip > 0.0f;
-  const F bound = V::set1(p.cell_clip), one = V::set1(1.0f);
+  const F bound = U::set1(p.cell_clip), one = U::set1(1.0f);
   const float* saved = p.saved + row * p.ldsaved + panel * kSavedPanel;
   const float* c_before = p.c_before + row * p.ldc_before + panel * p.c_before_panel;
   float* dc = p.dc + row * p.lddc + panel * kUnit;
   float* m = p.m + row * p.ldm + panel * kUnit;
   float* dgates = p.dgates + row * p.lddgates + panel * kUnit;
-  for (int j = 0; j < kUnit; j += V::kWidth) {
-    const F i = V::load(saved + j), f = V::load(saved + kUnit + j), g = V::load(saved + 2 * kUnit + j),
-            o = V::load(saved + 3 * kUnit + j), raw = V::load(saved + kSavedCell + j), gradient = V::load(dm + j);
-    F before = V::load(c_before + j);
-    if (clipped && p.clip_before) before = clip<V>(before, bound);
-    const F squashed = tanh<V>(clipped ? clip<V>(raw, bound) : raw);
-    F dcell = V::fma(V::mul(gradient, o), V::sub(one, V::mul(squashed, squashed)), V::load(dc + j));
-    if (clipped) dcell = V::select_less(bound, V::abs(raw), V::zero(), dcell);
-    V::store(m + j, V::mul(o, squashed));
-    V::store(dc + j, V::mul(dcell, f));
-    V::store(dgates + j, V::mul(V::mul(dcell, g), V::mul(i, V::sub(one, i))));
-    V::store(dgates + p.padded_cells + j, V::mul(V::mul(dcell, before), V::mul(f, V::sub(one, f))));
-    V::store(dgates + 2 * p.padded_cells + j, V::mul(V::mul(dcell, i), V::sub(one, V::mul(g, g))));
-    V::store(dgates + 3 * p.padded_cells + j, V::mul(V::mul(gradient, squashed), V::mul(o, V::sub(one, o))));
-  }
+  const F i = U::load(saved), f = U::load(saved + kUnit), g = U::load(saved + 2 * kUnit),
+          o = U::load(saved + 3 * kUnit), raw = U::load(saved + kSavedCell), gradient = U::load(dm);
+  F before = U::load(c_before);
+  if (clipped && p.clip_before) before = clip<U>(before, bound);
+  const F squashed = tanh<U>(clipped ? clip<U>(raw, bound) : raw);
+  F dcell = U::fma(U::mul(gradient, o), U::sub(one, U::mul(squashed, squashed)), U::load(dc));
+  if (clipped) dcell = U::select_less(bound, U::abs(raw), U::zero(), dcell);
+  U::store(m, U::mul(o, squashed));
+  U::store(dc, U::mul(dcell, f));
+  U::store(dgates, U::mul(U::mul(dcell, g), U::mul(i, U::sub(one, i))));
+  U::store(dgates + p.padded_cells, U::mul(U::mul(dcell, before), U::mul(f, U::sub(one, f))));
+  U::store(dgates + 2 * p.padded_cells, U::mul(U::mul(dcell, i), U::sub(one, U::mul(g, g))));
+  U::store(dgates + 3 * p.padded_cells, U::mul(U::mul(gradient, squashed), U::mul(o, U::sub(one, o))));
 }
 
 template <class V, class Product>

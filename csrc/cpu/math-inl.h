@@ -5,7 +5,7 @@
 // between processors. The coefficients are minimax fits to the stated intervals.
 #pragma once
 
-#include <cstdint>
+#include "always_inline.h"
 
 namespace elmo_fast {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 // e^x for |x| <= 88. x = n ln 2 + r; e^r = 1 + r + r^2 q(r) on |r| <= ln(2) / 2 with a fit error of 3.3e-9.
 // ln 2 is split so that n * hi is exact. NaN gives NaN.
 template <class V>
-typename V::F exp_bounded(typename V::F x) {
+ELMO_FAST_INLINE typename V::F exp_bounded(typename V::F x) {
   using F = typename V::F;
   const F bias = V::set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, ties to even
   const F t = V::fma(x, V::set1(1.44269504f), bias);
@@ -31,7 +31,7 @@ typename V::F exp_bounded(typename V::F x) {
 // 1 / (1 + e^-x). The bound of 88 lies where the result is no longer normal. The operand order of max and min lets a
 // NaN through.
 template <class V>
-typename V::F sigmoid(typename V::F x) {
+ELMO_FAST_INLINE typename V::F sigmoid(typename V::F x) {
   using F = typename V::F;
   const F one = V::set1(1.0f);
   const F minus = V::min(V::set1(88.0f), V::max(V::set1(-88.0f), V::sub(V::zero(), x)));
@@ -40,7 +40,7 @@ typename V::F sigmoid(typename V::F x) {
 
 // Near zero x + x^3 P(x^2) (fit error 4.4e-9 on |x| < 0.625), else 1 - 2 / (e^2|x| + 1) with x's sign.
 template <class V>
-typename V::F tanh(typename V::F x) {
+ELMO_FAST_INLINE typename V::F tanh(typename V::F x) {
   using F = typename V::F;
   const F one = V::set1(1.0f);
   const F magnitude = V::abs(x);
@@ -57,7 +57,7 @@ typename V::F tanh(typename V::F x) {
 
 // clamp(x, -bound, bound); a NaN stays one, as in torch.clamp.
 template <class V>
-typename V::F clip(typename V::F x, typename V::F bound) {
+ELMO_FAST_INLINE typename V::F clip(typename V::F x, typename V::F bound) {
   return V::min(bound, V::max(V::sub(V::zero(), bound), x));
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "../kernels.h"
+#include "always_inline.h"
 
 namespace elmo_fast {
 namespace {
