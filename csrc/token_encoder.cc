@@ -100,7 +100,8 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
   const ProductKernels& kernel = table[format_];
   const int64_t n = tokens.size();
   if (n == 0) return;
-  const int64_t block = n < kRowBlock ? n : kRowBlock;
+  const int64_t n_blocks = (n + kRowBlock - 1) / kRowBlock;
+  const int64_t block = (n + n_blocks - 1) / n_blocks;  // of equal height: few rows would wait for the weights
   const int64_t ld = saved_stride();
   const int64_t ldp = projection_.matrix.units() * kUnit;
   const ptrdiff_t stride = packed_row_stride(kernel, n_filters_);

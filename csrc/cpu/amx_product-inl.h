@@ -121,10 +121,10 @@ struct AmxProduct : Rows {
     };
     Pending pending(scaled);
     int current = 0, configured = 0;
-    for_each_unit_group(unit_begin, unit_end, reverse, [&](int64_t u, int units) {
-      const int64_t next = reverse ? u - kGateUnits : u + kGateUnits;
-      const bool has_next = g.rows >= kTilePrefetchRows && next >= unit_begin && next + units <= unit_end;
-      for_each_row_block(g.rows, [&](int64_t row_begin, int64_t rows) {
+    for_each_unit_group(unit_begin, unit_end, reverse, [&](int64_t u, int units, int64_t next) {
+      const bool has_next = g.rows >= kTilePrefetchRows && next != u && next + units <= unit_end;
+      for (int64_t row_begin = 0; row_begin < g.rows; row_begin += kRowBlock) {
+        const int64_t rows = g.rows - row_begin < kRowBlock ? g.rows - row_begin : kRowBlock;
         const Block b{row_of(g, row_begin),
                       g.lda,
                       rows,
@@ -139,7 +139,7 @@ struct AmxProduct : Rows {
         pending.complete();
         pending.start(row_begin, rows, u, units, tiles[current]);
         current = 1 - current;
-      });
+      }
     });
     pending.complete();
     Tiles::release();
@@ -234,8 +234,8 @@ struct AmxProduct : Rows {
   // One block of k, one term of x and of w. The weights are still loaded unless `load_weights`; four units share three
   // tiles, and reload.
   template <int kUnits, bool kLower>
-  static ELMO_FAST_INLINE void multiply_step(const char* x, ptrdiff_t lda, const char* w,
-                                                                  int64_t unit_bytes, bool load_weights) {
+  static ELMO_FAST_INLINE void multiply_step(const char* x, ptrdiff_t lda, const char* w, int64_t unit_bytes,
+                                             bool load_weights) {
     Tiles::template load<4>(x, lda);
     if (load_weights || kUnits == 4) Tiles::template load<6>(w, 64);
     Format::template multiply<0, 4, 6>();

@@ -140,51 +140,60 @@ struct FloatProduct {
     walk_panels<FloatProduct>(g, unit_begin, unit_end, reverse, finish);
   }
 
-  static void tile(const Gemm& g, int64_t row_begin, int64_t rows, int64_t first_unit, int units, float* tile) {
-    const auto* a = reinterpret_cast<const float*>(row_of(g, row_begin));
+  static void tile(const Gemm& g, int64_t row_begin, int64_t rows, int64_t first_unit, int units, int64_t next_unit,
+                   float* tile) {
     const int64_t n_tiles = (rows + V::kMaxRows - 1) / V::kMaxRows;
     const int wide = units_for<V>(static_cast<int>((rows + n_tiles - 1) / n_tiles));
-    int u = 0;
-    for (; wide >= 4 && u + 4 <= units; u += 4)
-      some_units<4>(g, a, rows, unit_of(g.w, first_unit + u), tile + u * kUnit);
-    for (; wide >= 2 && u + 2 <= units; u += 2)
-      some_units<2>(g, a, rows, unit_of(g.w, first_unit + u), tile + u * kUnit);
-    for (; u < units; ++u) some_units<1>(g, a, rows, unit_of(g.w, first_unit + u), tile + u * kUnit);
+    const auto width = [&](int u) {  // of the group of units that starts at u
+      const int left = units - u < wide ? units - u : wide;
+      return left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    };
+    const auto weights = [&](int64_t u, int64_t k) {
+      return unit_of(g.w, u < units ? first_unit + u : next_unit) + k / W::kStep * W::kStepBytes;
+    };
+    const auto run = [&](int u, int64_t k0, const char* next) {
+      const auto chunk = width(u) == 4 ? one_chunk<4> : width(u) == 2 ? one_chunk<2> : one_chunk<1>;
+      chunk(g, row_begin, rows, k0, weights(u, k0), next, tile + u * kUnit);
+    };
+    const int64_t depth = g.w.depth;
+    if (rows < kRowsOfChunks) {
+      for (int u = 0; u < units; u += width(u))
+        for (int64_t k = 0; k < depth; k += kChunk)
+          run(u, k, k + kChunk < depth ? weights(u, k + kChunk) : weights(u + width(u), 0));
+    } else {
+      for (int64_t k = 0; k < depth; k += kChunk)
+        for (int u = 0; u < units; u += width(u))
+          run(u, k,
+              u + width(u) < units ? weights(u + width(u), k)
+              : k + kChunk < depth ? weights(0, k + kChunk)
+                                   : weights(units, 0));
+    }
   }
 
  private:
-  // One group of U units against all rows of the block.
+  // From this many rows on, all units of a panel pass over one chunk of the rows before the next chunk's turn: the rows
+  // then come from L2. Fewer rows wait for the weights, and read a unit from end to end as one stream.
+  static constexpr int64_t kRowsOfChunks = 24;
+
+  // One chunk of U units, from k0 on, against all rows of the block. next: the weights to prefetch meanwhile.
   template <int U>
-  static void some_units(const Gemm& g, const float* a, int64_t rows, const char* w, float* tile) {
-    const ptrdiff_t unit_stride = g.w.unit_bytes;
+  static void one_chunk(const Gemm& g, int64_t row_begin, int64_t rows, int64_t k0, const char* w, const char* next,
+                        float* tile) {
+    const auto* a = reinterpret_cast<const float*>(row_of(g, row_begin)) + k0;
     const auto lda = g.lda / static_cast<ptrdiff_t>(sizeof(float));
     const int64_t n_tiles = (rows + V::kMaxRows - 1) / V::kMaxRows;
-    for (int64_t k0 = 0; k0 < g.w.depth; k0 += kChunk) {
-      const int64_t depth = g.w.depth - k0 < kChunk ? g.w.depth - k0 : kChunk;
-      const char* wk = w + k0 / W::kStep * W::kStepBytes;
-      // The next chunk of the same unit, or, past the last one, the first chunk of the unit after it. Prefetching past
-      // the matrix's end is harmless: it never faults.
-      const char* next =
-          k0 + depth < g.w.depth ? wk + depth / W::kStep * W::kStepBytes : w + static_cast<ptrdiff_t>(U) * unit_stride;
-      // One tile prefetches all of it, two half each, four or more a quarter each: evenly, as the memory delivers it.
-      const int lines = rows < kPrefetchRows ? 0 : n_tiles >= 4 ? 1 : n_tiles >= 2 ? 2 : 4;
-      for (int64_t i = 0; i < n_tiles; ++i) {
-        const int64_t begin = rows * i / n_tiles;  // tiles of equal height, so that none is left with one row
-        const int n = static_cast<int>(rows * (i + 1) / n_tiles - begin);
-        const float* ai = a + begin * lda + k0;
-        float* to = tile + begin * kPanel;
-        const auto run = [&](auto kernel) {
-          kernel(n, ai, lda, wk, unit_stride, depth, k0 == 0, to, next + i * lines * (depth / (4 * W::kStep)) * 64);
-        };
-        if (i * lines >= 4 || lines == 0)
-          run(micro_tile_rows<V, W, U, 0>);
-        else if (lines == 1)
-          run(micro_tile_rows<V, W, U, 1>);
-        else if (lines == 2)
-          run(micro_tile_rows<V, W, U, 2>);
-        else
-          run(micro_tile_rows<V, W, U, 4>);
-      }
+    const int64_t depth = g.w.depth - k0 < kChunk ? g.w.depth - k0 : kChunk;
+    // One tile prefetches all of it, two half each, four or more a quarter each: evenly, as the memory delivers it.
+    const int lines = rows < kPrefetchRows ? 0 : n_tiles >= 4 ? 1 : n_tiles >= 2 ? 2 : 4;
+    for (int64_t i = 0; i < n_tiles; ++i) {
+      const int64_t begin = rows * i / n_tiles;  // tiles of equal height, so that none is left with one row
+      const int n = static_cast<int>(rows * (i + 1) / n_tiles - begin);
+      const auto kernel = i * lines >= 4 || lines == 0 ? micro_tile_rows<V, W, U, 0>
+                          : lines == 1                 ? micro_tile_rows<V, W, U, 1>
+                          : lines == 2                 ? micro_tile_rows<V, W, U, 2>
+                                                       : micro_tile_rows<V, W, U, 4>;
+      kernel(n, a + begin * lda, lda, w, g.w.unit_bytes, depth, k0 == 0, tile + begin * kPanel,
+             next + i * lines * (depth / (4 * W::kStep)) * 64);
     }
   }
 };

@@ -147,7 +147,8 @@ struct Int8Product : Int8Rows<V, typename Dot::Row, Dot::kOffset> {
     walk_panels<Int8Product>(g, unit_begin, unit_end, reverse, finish);
   }
 
-  static void tile(const Gemm& g, int64_t row_begin, int64_t rows, int64_t first_unit, int units, float* tile) {
+  static void tile(const Gemm& g, int64_t row_begin, int64_t rows, int64_t first_unit, int units, int64_t,
+                   float* tile) {
     int u = 0;
     if constexpr (Dot::kMaxUnits > 1)
       for (; u + Dot::kMaxUnits <= units; u += Dot::kMaxUnits)

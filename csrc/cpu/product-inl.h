@@ -17,19 +17,15 @@ constexpr int kPrefetchRows = 4;  // below this the hardware's own prefetch does
 
 constexpr int64_t round_up_to(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// Calls body(row_begin, rows) for each row block.
-template <class Body>
-void for_each_row_block(int64_t rows, Body body) {
-  for (int64_t r = 0; r < rows; r += kRowBlock) body(r, rows - r < kRowBlock ? rows - r : kRowBlock);
-}
-
-// Calls body(unit, units) for panels of up to kGateUnits units, in ascending or descending order.
+// Calls body(unit, units, next) for panels of up to kGateUnits units, in ascending or descending order. next: the unit
+// that the panel after this one starts with; after the last one its own, where a walk back would start.
 template <class Body>
 void for_each_unit_group(int64_t unit_begin, int64_t unit_end, bool reverse, Body body) {
   const int64_t groups = (unit_end - unit_begin + kGateUnits - 1) / kGateUnits;
   for (int64_t i = 0; i < groups; ++i) {
     const int64_t u = unit_begin + (reverse ? groups - 1 - i : i) * kGateUnits;
-    body(u, static_cast<int>(unit_end - u < kGateUnits ? unit_end - u : kGateUnits));
+    const int64_t next = i + 1 == groups ? u : reverse ? u - kGateUnits : u + kGateUnits;
+    body(u, static_cast<int>(unit_end - u < kGateUnits ? unit_end - u : kGateUnits), next);
   }
 }
 
@@ -39,16 +35,20 @@ inline const char* unit_of(const PackedWeights& w, int64_t unit) {
 }
 
 // for_each_panel of a Product that computes a block's tile at once:
-//   Product::tile(gemm, row_begin, rows, unit, units, tile) for up to kRowBlock rows.
+//   Product::tile(gemm, row_begin, rows, unit, units, next_unit, tile) for up to kRowBlock rows.
+// Row blocks, of equal height, are outside: rows would come back to the cache with every panel, weights do with every
+// block, and those are fewer.
 template <class Product, class Finish>
 void walk_panels(const Gemm& g, int64_t unit_begin, int64_t unit_end, bool reverse, Finish finish) {
   alignas(64) float tile[kRowBlock * kPanel];
-  for_each_unit_group(unit_begin, unit_end, reverse, [&](int64_t u, int units) {
-    for_each_row_block(g.rows, [&](int64_t row_begin, int64_t rows) {
-      Product::tile(g, row_begin, rows, u, units, tile);
+  const int64_t n_blocks = (g.rows + kRowBlock - 1) / kRowBlock;
+  for (int64_t i = 0; i < n_blocks; ++i) {
+    const int64_t row_begin = g.rows * i / n_blocks, rows = g.rows * (i + 1) / n_blocks - row_begin;
+    for_each_unit_group(unit_begin, unit_end, reverse, [&](int64_t u, int units, int64_t next) {
+      Product::tile(g, row_begin, rows, u, units, next, tile);
       for (int64_t r = 0; r < rows; ++r) finish(row_begin + r, u, units, tile + r * kPanel);
     });
-  });
+  }
 }
 
 }  // namespace
