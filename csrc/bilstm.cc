@@ -31,7 +31,7 @@ struct BiLstm::Scratch {
   };
 
   const InputChunks shared_input, input;  // of layer 0, of the layers above
-  int64_t panels, ldh, ldy, xw_panel = 0;
+  int64_t lanes, panels, ldh, ldy, xw_panel = 0;
   Rows x, m, packed_h;  // packed_h: each thread's own copies of h, one after the other
   float *xw = nullptr, *c = nullptr, *h = nullptr, *y[2] = {};
   std::vector<const float*> xw_rows;  // (tokens): a token's row of the chunk's input product
@@ -40,14 +40,17 @@ struct BiLstm::Scratch {
   Scratch(const BiLstm& p, const ProductKernels& kernel, const BatchPlan& plan, const BiLstmCall& call, int direction)
       : shared_input(plan, call, direction),
         input(plan),
+        lanes(plan.lanes()),
         panels(p.layer(0, 0).state.units() / kGateUnits),
         ldh(round_up(p.projection_dim(), kUnit) + kRowPad),
         ldy(ldh),
         x(kernel, std::max(p.input_size(), p.projection_dim())),
         m(kernel, round_up(p.cell_size(), kUnit)),
         packed_h(kernel, p.projection_dim()),
-        xw_rows(static_cast<size_t>(plan.tokens())),
-        out(static_cast<size_t>(plan.tokens())) {}
+        xw_rows(static_cast<size_t>(plan.num_tokens())),
+        out(static_cast<size_t>(plan.num_tokens())) {}
+
+  float* cells(int64_t panel, int64_t lane) const { return c + (panel * lanes + lane) * kUnit; }
 
   // Assigns the buffers if there is a workspace; returns the floats needed. With a `twin` that runs at another time,
   // all but the layer outputs are shared with it.
@@ -71,12 +74,12 @@ struct BiLstm::Scratch {
       place_rows(&x, input_rows);
       xw_panel = input_rows * kPanel + kRowPad;
       place(&xw, panels * xw_panel);
-      place(&c, panels * plan.n() * kUnit);
-      place_rows(&m, plan.n());
-      place(&h, plan.n() * ldh);
-      place_rows(&packed_h, plan.n() * copies_of_h);
+      place(&c, panels * plan.lanes() * kUnit);
+      place_rows(&m, plan.lanes());
+      place(&h, plan.lanes() * ldh);
+      place_rows(&packed_h, plan.lanes() * copies_of_h);
     }
-    for (int i = 0; i < 2; ++i) place(&y[i], layers > i + 1 ? plan.tokens() * ldy : 0);
+    for (int i = 0; i < 2; ++i) place(&y[i], layers > i + 1 ? plan.num_tokens() * ldy : 0);
     return total;
   }
 };
@@ -111,7 +114,9 @@ bool BiLstm::directions_fit_side_by_side() const {
 
 void BiLstm::run(const BiLstmCall& call, int num_threads) const {
   run_job(num_threads, [&](const Team& team) { clear_padding(team, call); });
-  for (const BatchPlan& plan : plan_batch(call.lengths, call.batch_size)) run_group(call, plan, num_threads);
+  // What is kept for the backward pass stands in the order in which that one walks: a lane for each row.
+  for (const BatchPlan& plan : plan_batch(call.lengths, call.batch_size, !call.saved))
+    run_group(call, plan, num_threads);
 }
 
 void BiLstm::clear_padding(const Team& team, const BiLstmCall& call) const {
@@ -159,20 +164,22 @@ void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLst
   const auto [panel_begin, panel_end] = team.share(w.state.units() / kGateUnits);
   const float* below = layer == 0 ? nullptr : s.y[(layer - 1) % 2];
 
-  load_state(team, call, plan, s, layer, direction);
+  const auto [lane_begin, lane_end] = team.share(plan.lanes());
+  for (int64_t lane = lane_begin; lane < lane_end; ++lane) {
+    std::memset(s.m.row(lane), 0, static_cast<size_t>(s.m.stride));  // what the weights' padding meets must be finite
+    load_state(call, s, layer, direction, lane, plan.first_row[static_cast<size_t>(lane)]);
+  }
+  auto turn = plan.turns.begin();
   const InputChunks& input = layer == 0 ? s.shared_input : s.input;
   for (const InputChunks::Chunk& chunk : input.chunks) {
     const int64_t packed = plan.offset_at(chunk.first);
-    for (int64_t step = chunk.first; step < chunk.last; ++step) {
-      const auto [row_begin, row_end] = team.share(plan.active_at(step));
-      for (int64_t r = row_begin; r < row_end; ++r) {
-        const int64_t b = plan.rows[static_cast<size_t>(r)], t = plan.time(r, step, direction);
-        const auto at = static_cast<size_t>(plan.offset_at(step) + r);
-        s.out[at] =
-            call.out + (((layer * call.batch_size + b) * call.num_timesteps + t) * 2 + direction) * w.projection_dim();
-        const int64_t slot = input.slots.empty() ? static_cast<int64_t>(at) - packed : input.slots[at];
-        s.xw_rows[at] = s.xw + slot * kPanel;
-      }
+    const auto [token_begin, token_end] = team.share(plan.offset_at(chunk.last) - packed);
+    for (int64_t place = packed + token_begin; place < packed + token_end; ++place) {
+      const int64_t b = plan.row_at(place), t = plan.time_at(place, direction);
+      const auto at = static_cast<size_t>(place);
+      s.out[at] =
+          call.out + (((layer * call.batch_size + b) * call.num_timesteps + t) * 2 + direction) * w.projection_dim();
+      s.xw_rows[at] = s.xw + (input.slots.empty() ? place - packed : input.slots[at]) * kPanel;
     }
     Gemm gemm{s.x.data, s.x.stride, s.x.scales, chunk.n_rows, w.input.view()};
     const auto [row_begin, row_end] = team.share(chunk.n_rows);
@@ -193,10 +200,22 @@ void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLst
     team.barrier();
     // A thread multiplies the inputs of its own panels only, so no barrier is needed before the steps read them.
     kernel.dense({gemm, w.bias.data(), s.xw, kPanel, s.xw_panel}, panel_begin * kGateUnits, panel_end * kGateUnits);
-    for (int64_t step = chunk.first; step < chunk.last; ++step)
+    for (int64_t step = chunk.first; step < chunk.last; ++step) {
       run_step(kernel, team, call, plan, s, layer, direction, step);
+      auto last = turn;
+      while (last != plan.turns.end() && last->step == step) ++last;
+      if (last == turn) continue;
+      const auto [turn_begin, turn_end] = team.share(last - turn);
+      for (auto t = turn + turn_begin; t != turn + turn_end; ++t) {
+        store_state(call, s, layer, direction, t->lane, t->ended);
+        load_state(call, s, layer, direction, t->lane, t->next);
+      }
+      turn = last;
+      team.barrier();
+    }
   }
-  store_state(team, call, plan, s, layer, direction);
+  for (int64_t lane = lane_begin; lane < lane_end; ++lane)
+    store_state(call, s, layer, direction, lane, plan.last_row[static_cast<size_t>(lane)]);
   team.barrier();
 }
 
@@ -217,14 +236,14 @@ void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BiLstmCall
   Gemm h{s.h, s.ldh * static_cast<ptrdiff_t>(sizeof(float)), nullptr, n, w.state.view()};
   if (kernel.pack_rows) {
     // All of h on every thread: an int8 row needs its largest value first, and this is cheaper than one more barrier.
-    const int64_t first = team.rank() * plan.n();
+    const int64_t first = team.rank() * plan.lanes();
     h.a = s.packed_h.row(first);
     h.lda = s.packed_h.stride;
     h.a_scales = s.packed_h.scales + first;
     kernel.pack_rows(
         {s.h, s.ldh, w.projection_dim(), s.packed_h.row(first), s.packed_h.stride, s.packed_h.scales + first}, 0, n);
   }
-  kernel.lstm_gates({h, s.xw_rows.data() + at, s.xw_panel, s.c, plan.n(), s.m.data, s.m.stride, s.m.scales,
+  kernel.lstm_gates({h, s.xw_rows.data() + at, s.xw_panel, s.c, plan.lanes(), s.m.data, s.m.stride, s.m.scales,
                      options_.cell_clip, step % 2 == 1, saved, ldsaved},
                     panel_begin, panel_end);
   team.barrier();
@@ -244,49 +263,29 @@ void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BiLstmCall
   team.barrier();
 }
 
-// Calls body(c, theirs, n) for the n cells of each panel and row: c is the cell state's place, theirs the caller's.
-template <class Body>
-void BiLstm::for_each_cells(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s,
-                            int64_t layer, int direction, Body body) const {
-  const auto [panel_begin, panel_end] = team.share(s.panels);
-  for (int64_t p = panel_begin; p < panel_end; ++p)
-    for (int64_t r = 0; r < plan.n(); ++r) {
-      const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
-      body(s.c + (p * plan.n() + r) * kUnit, call.c ? call.c + at * cell_size() + p * kUnit : nullptr,
-           static_cast<size_t>(std::min<int64_t>(kUnit, cell_size() - p * kUnit)));
-    }
-}
-
-void BiLstm::load_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s,
-                        int64_t layer, int direction) const {
-  const int64_t projected = projection_dim();
-  const auto [row_begin, row_end] = team.share(plan.n());
-  for (int64_t r = row_begin; r < row_end; ++r) {
-    float* h = s.h + r * s.ldh;
-    std::memset(h, 0, static_cast<size_t>(s.ldh) * sizeof(float));
-    std::memset(s.m.row(r), 0, static_cast<size_t>(s.m.stride));  // what the weights' padding meets must be finite
-    s.m.scales[r] = 1.0f / kInt8Max;                              // |m| <= 1
-    if (!call.h) continue;
-    const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
-    std::memcpy(h, call.h + at * projected, static_cast<size_t>(projected) * sizeof(float));
-  }
-  for_each_cells(team, call, plan, s, layer, direction, [](float* c, const float* theirs, size_t n) {
+void BiLstm::load_state(const BiLstmCall& call, const Scratch& s, int64_t layer, int direction, int64_t lane,
+                        int64_t row) const {
+  const int64_t at = (layer * call.batch_size + row) * 2 + direction;
+  std::memset(s.h + lane * s.ldh, 0, static_cast<size_t>(s.ldh) * sizeof(float));
+  s.m.scales[lane] = 1.0f / kInt8Max;  // |m| <= 1
+  if (call.h)
+    std::memcpy(s.h + lane * s.ldh, call.h + at * projection_dim(),
+                static_cast<size_t>(projection_dim()) * sizeof(float));
+  for (int64_t panel = 0; panel < s.panels; ++panel) {
+    float* c = s.cells(panel, lane);
     std::memset(c, 0, kUnit * sizeof(float));
-    if (theirs) std::memcpy(c, theirs, n * sizeof(float));
-  });
+    if (call.c) std::memcpy(c, call.c + at * cell_size() + panel * kUnit, cells_of(panel) * sizeof(float));
+  }
 }
 
-void BiLstm::store_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s,
-                         int64_t layer, int direction) const {
+void BiLstm::store_state(const BiLstmCall& call, const Scratch& s, int64_t layer, int direction, int64_t lane,
+                         int64_t row) const {
   if (!call.h) return;
-  const int64_t projected = projection_dim();
-  const auto [row_begin, row_end] = team.share(plan.n());
-  for (int64_t r = row_begin; r < row_end; ++r) {
-    const int64_t at = (layer * call.batch_size + plan.rows[static_cast<size_t>(r)]) * 2 + direction;
-    std::memcpy(call.h + at * projected, s.h + r * s.ldh, static_cast<size_t>(projected) * sizeof(float));
-  }
-  for_each_cells(team, call, plan, s, layer, direction,
-                 [](const float* c, float* theirs, size_t n) { std::memcpy(theirs, c, n * sizeof(float)); });
+  const int64_t at = (layer * call.batch_size + row) * 2 + direction;
+  std::memcpy(call.h + at * projection_dim(), s.h + lane * s.ldh,
+              static_cast<size_t>(projection_dim()) * sizeof(float));
+  for (int64_t panel = 0; panel < s.panels; ++panel)
+    std::memcpy(call.c + at * cell_size() + panel * kUnit, s.cells(panel, lane), cells_of(panel) * sizeof(float));
 }
 
 int64_t BiLstm::bytes() const {

@@ -1,6 +1,7 @@
 // The bidirectional LSTM with projection over ragged batches: schedule and memory, no arithmetic of its own.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -25,7 +26,7 @@ struct BiLstmCall {
   float* out;  // (L, B, T, 2P) layer outputs, forward half first; zeros beyond a row's length
   // (L, 2, B * T, saved_size) for `LstmBackward`, or null. Of each layer and direction only the first rows are written,
   // one a token, in the order of `token_order`. float32 only.
-  float* saved;
+  float* saved = nullptr;
 };
 
 // Floats that a backward pass needs of a token, a layer and a direction; kernels.h says which.
@@ -61,13 +62,14 @@ class BiLstm {
                      Scratch& scratch, int64_t layer, int direction) const;
   void run_step(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,
                 Scratch& scratch, int64_t layer, int direction, int64_t step) const;
-  template <class Body>
-  void for_each_cells(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,
-                      int direction, Body body) const;
-  void load_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,
-                  int direction) const;
-  void store_state(const Team& team, const BiLstmCall& call, const BatchPlan& plan, const Scratch& s, int64_t layer,
-                   int direction) const;
+  // A lane's state: that of a row of the batch in, its own out.
+  void load_state(const BiLstmCall& call, const Scratch& s, int64_t layer, int direction, int64_t lane,
+                  int64_t row) const;
+  void store_state(const BiLstmCall& call, const Scratch& s, int64_t layer, int direction, int64_t lane,
+                   int64_t row) const;
+  size_t cells_of(int64_t panel) const {
+    return static_cast<size_t>(std::min<int64_t>(kUnit, cell_size() - panel * kUnit));
+  }
   bool directions_fit_side_by_side() const;
 
   Layers layers_[2];

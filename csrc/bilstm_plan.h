@@ -9,30 +9,47 @@ namespace elmo_fast {
 
 struct BiLstmCall;
 
-// Rows by falling length, so that the rows active at step s are the first active[s]. A token's place is step-major:
-// both directions share it (the backward one counts steps from each row's end).
+// Rows are walked in lanes, which compute one token a step each; those active at step s are the first active[s].
+//
+// A step takes as long as reading the weights or as its lanes' arithmetic, whichever is longer. Where rows differ in
+// length, short ones therefore follow one another in a lane: there are as many steps as the longest row has tokens, and
+// nearly as many lanes at the last step as at the first, instead of many steps for one row alone.
 struct BatchPlan {
-  std::vector<int64_t> rows;     // (n): row of the batch, longest first, none of length 0
-  std::vector<int64_t> lengths;  // (n)
-  std::vector<int64_t> active;   // (steps)
-  std::vector<int64_t> offset;   // (steps + 1): place of a step's first token
+  struct Token {
+    int32_t row, step;  // row of the batch; step counted in this row
+  };
+  // After a step a lane turns from one row to the next.
+  struct Turn {
+    int64_t step, lane, ended, next;
+  };
+  std::vector<int64_t> active;               // (steps)
+  std::vector<int64_t> offset;               // (steps + 1): place of a step's first token
+  std::vector<Token> tokens;                 // by place: step-major, then by lane. Both directions share it
+  std::vector<int64_t> first_row, last_row;  // (lanes)
+  std::vector<Turn> turns;                   // by step
 
   int64_t tokens_before;  // in the plans before this one
 
-  BatchPlan(const int64_t* batch_lengths, std::vector<int64_t> sorted_rows, int64_t tokens_before);
-  int64_t n() const { return static_cast<int64_t>(rows.size()); }
+  // rows: longest first, none of length 0. end_to_end: rows may share a lane.
+  BatchPlan(const int64_t* batch_lengths, const std::vector<int64_t>& rows, bool end_to_end, int64_t tokens_before);
+  int64_t lanes() const { return static_cast<int64_t>(first_row.size()); }
   int64_t steps() const { return static_cast<int64_t>(active.size()); }
-  int64_t tokens() const { return offset.back(); }
+  int64_t num_tokens() const { return offset.back(); }
   int64_t active_at(int64_t step) const { return active[static_cast<size_t>(step)]; }
   int64_t offset_at(int64_t step) const { return offset[static_cast<size_t>(step)]; }
-  // The time step of row r (of this plan) that a direction computes at this step.
-  int64_t time(int64_t r, int64_t step, int direction) const {
-    return direction == 0 ? step : lengths[static_cast<size_t>(r)] - 1 - step;
+  int64_t row_at(int64_t place) const { return tokens[static_cast<size_t>(place)].row; }
+  // The time step that a direction computes: the backward one counts from its row's end.
+  int64_t time_at(int64_t place, int direction) const {
+    const Token& t = tokens[static_cast<size_t>(place)];
+    return direction == 0 ? t.step : lengths_[t.row] - 1 - t.step;
   }
+
+ private:
+  const int64_t* lengths_;  // the batch's
 };
 
 // The whole batch, some hundred rows a plan, in ascending order of tokens_before.
-std::vector<BatchPlan> plan_batch(const int64_t* lengths, int64_t batch_size);
+std::vector<BatchPlan> plan_batch(const int64_t* lengths, int64_t batch_size, bool end_to_end);
 
 // Steps whose input products are computed together, and the rows of the product. The product of many rows reads the
 // weights once for many steps; but it should still be near (64 KB a row in the original model) when the steps read it.

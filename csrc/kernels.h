@@ -109,9 +109,9 @@ struct LstmProjectArgs {
   ptrdiff_t ldy;
   float* const* out;  // a row's destination in the caller's array, projection_dim floats each
   int64_t projection_dim;
-  float proj_clip;  // 0 disables it
-  float* saved;     // (rows, units * 16) h before its clip, or null
-  ptrdiff_t ldsaved;
+  float proj_clip;         // 0 disables it
+  float* saved = nullptr;  // (rows, units * 16) h before its clip, or null
+  ptrdiff_t ldsaved = 0;
 };
 
 // Backward through the cells of one time step: from the projected output's gradient to the gates'.

@@ -38,13 +38,13 @@ void LstmBackward::run(const LstmBackwardCall& call, int num_threads) const {
       start(call.dh_first, call.dh_last, projection_dim_);
       start(call.dc_first, call.dc_last, cell_size_);
     }
-  for (const BatchPlan& plan : plan_batch(call.lengths, call.batch_size)) run_plan(call, plan, num_threads);
+  for (const BatchPlan& plan : plan_batch(call.lengths, call.batch_size, false)) run_plan(call, plan, num_threads);
 }
 
 void LstmBackward::run_plan(const LstmBackwardCall& call, const BatchPlan& plan, int num_threads) const {
   const ProductKernels& kernel = kernels()[Precision::kFloat32];
-  const int64_t h_size = Workspace::padded(plan.n() * outputs_stride());
-  const int64_t c_size = Workspace::padded(plan.n() * cells_stride());
+  const int64_t h_size = Workspace::padded(plan.lanes() * outputs_stride());
+  const int64_t c_size = Workspace::padded(plan.lanes() * cells_stride());
   Workspace workspace = workspaces_.lease(h_size + 2 * c_size);
   Scratch s{};
   s.dh = workspace.take(h_size), s.dc = workspace.take(c_size), s.c_first = workspace.take(c_size);
@@ -91,7 +91,8 @@ void LstmBackward::hidden(const LstmBackwardCall& call, const BatchPlan& plan, c
   const float bound = options_.proj_clip;
   const int64_t wanted = std::min(end, projection_dim_);
   for (int64_t r = 0; r < plan.active_at(step); ++r) {
-    const int64_t b = plan.rows[static_cast<size_t>(r)], t = plan.time(r, step, call.direction);
+    const int64_t place = plan.offset_at(step) + r;
+    const int64_t b = plan.row_at(place), t = plan.time_at(place, call.direction);
     const float* saved = call.saved + (at + r + 1) * ldsaved - padded_outputs();
     const float* dout = call.dout + ((b * call.num_timesteps + t) * 2 + call.direction) * projection_dim_;
     const float* carried = s.dh + r * outputs_stride();
@@ -114,9 +115,9 @@ void LstmBackward::hidden(const LstmBackwardCall& call, const BatchPlan& plan, c
 
 void LstmBackward::load_state(const Team& team, const LstmBackwardCall& call, const BatchPlan& plan,
                               const Scratch& s) const {
-  const auto [row_begin, row_end] = team.share(plan.n());
+  const auto [row_begin, row_end] = team.share(plan.lanes());
   for (int64_t r = row_begin; r < row_end; ++r) {
-    const int64_t at = plan.rows[static_cast<size_t>(r)] * 2 + call.direction;
+    const int64_t at = plan.first_row[static_cast<size_t>(r)] * 2 + call.direction;
     const auto load = [&](float* to, int64_t stride, const float* from, int64_t size) {
       std::memset(to + r * stride, 0, static_cast<size_t>(stride) * sizeof(float));
       if (from) std::memcpy(to + r * stride, from + at * size, static_cast<size_t>(size) * sizeof(float));
@@ -130,9 +131,9 @@ void LstmBackward::load_state(const Team& team, const LstmBackwardCall& call, co
 void LstmBackward::store_state(const Team& team, const LstmBackwardCall& call, const BatchPlan& plan,
                                const Scratch& s) const {
   if (!call.dh_first) return;
-  const auto [row_begin, row_end] = team.share(plan.n());
+  const auto [row_begin, row_end] = team.share(plan.lanes());
   for (int64_t r = row_begin; r < row_end; ++r) {
-    const int64_t at = plan.rows[static_cast<size_t>(r)] * 2 + call.direction;
+    const int64_t at = plan.first_row[static_cast<size_t>(r)] * 2 + call.direction;
     std::memcpy(call.dh_first + at * projection_dim_, s.dh + r * outputs_stride(),
                 static_cast<size_t>(projection_dim_) * sizeof(float));
     std::memcpy(call.dc_first + at * cell_size_, s.dc + r * cells_stride(),
@@ -142,10 +143,9 @@ void LstmBackward::store_state(const Team& team, const LstmBackwardCall& call, c
 
 std::vector<int64_t> token_order(const int64_t* lengths, int64_t batch_size, int64_t num_timesteps, int direction) {
   std::vector<int64_t> tokens;
-  for (const BatchPlan& plan : plan_batch(lengths, batch_size))
-    for (int64_t step = 0; step < plan.steps(); ++step)
-      for (int64_t r = 0; r < plan.active_at(step); ++r)
-        tokens.push_back(plan.rows[static_cast<size_t>(r)] * num_timesteps + plan.time(r, step, direction));
+  for (const BatchPlan& plan : plan_batch(lengths, batch_size, false))
+    for (int64_t at = 0; at < plan.num_tokens(); ++at)
+      tokens.push_back(plan.row_at(at) * num_timesteps + plan.time_at(at, direction));
   return tokens;
 }
 

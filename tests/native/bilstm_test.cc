@@ -135,6 +135,27 @@ TEST_CASE("biLSTM: same bits for every batch composition, padding, thread count 
   }
 }
 
+TEST_CASE("biLSTM: NaN in one row reaches no other, not even one that follows it in its lane") {
+  Random random(6);
+  const RandomBiLstm model(random, 2, 24, 40, 300, 3.0f, 3.0f, true);
+  for (const std::string& isa : {std::string("generic"), isas_available().back()}) {
+    set_isa(isa);
+    for (int i = 0; i < kPrecisions; ++i) {
+      const BiLstm lstm = make_bilstm(model.params, static_cast<Precision>(i));
+      Batch batch(random, model.params, {8, 5, 3}, 8);
+      const Result want = run(lstm, batch, 2);
+      batch.x[(8 + 1) * 24] = NAN;  // the second step of the row of 5
+      const Result got = run(lstm, batch, 2);
+      const size_t row = 8 * 2 * 40;
+      for (size_t l = 0; l < 2; ++l)
+        for (const size_t b : {0, 2})
+          CHECK(std::memcmp(&got.out[(l * 3 + b) * row], &want.out[(l * 3 + b) * row], row * sizeof(float)) == 0);
+      CHECK(std::isnan(got.out[row + 40 * 2]));
+    }
+  }
+  set_isa(isas_available().back());
+}
+
 TEST_CASE("biLSTM: large weights take the one-direction-at-a-time schedule, long rows several input chunks") {
   Random random(3);
   const RandomBiLstm model(random, 2, 256, 256, 2304, 3.0f, 3.0f, true);  // 28 MB of recurrent weights
