@@ -18,8 +18,8 @@ inline int four_bytes(const uint8_t* p) {
 struct Avx512VnniDot {
   using Row = uint8_t;
   static constexpr int32_t kOffset = 128;
-  static constexpr int kColumns = 16, kVectors = 1, kMaxRows = 12, kMaxUnits = 2;
-  typedef int32_t Acc __attribute__((vector_size(64)));  // not __m512i, see dot_avx2.h
+  static constexpr int kVectors = 1, kMaxRows = 12, kMaxUnits = 2;
+  typedef int32_t Acc __attribute__((vector_size(64), may_alias));  // not __m512i, see dot_avx2.h
   using Weights = __m512i;
   using Values = __m512i;
   static Acc zero() { return Acc{}; }
@@ -28,7 +28,6 @@ struct Avx512VnniDot {
   static Acc dot(Acc acc, Weights w, Values x) {
     return reinterpret_cast<Acc>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(acc), x, w));
   }
-  static void sums(const Acc* acc, int32_t* out) { _mm512_storeu_si512(out, reinterpret_cast<__m512i>(acc[0])); }
 };
 #endif
 
@@ -36,8 +35,8 @@ struct Avx512VnniDot {
 struct Avx2VnniDot {
   using Row = uint8_t;
   static constexpr int32_t kOffset = 128;
-  static constexpr int kColumns = 16, kVectors = 2, kMaxRows = 6, kMaxUnits = 1;
-  typedef int32_t Acc __attribute__((vector_size(32)));  // not __m256i, see dot_avx2.h
+  static constexpr int kVectors = 2, kMaxRows = 6, kMaxUnits = 1;
+  typedef int32_t Acc __attribute__((vector_size(32), may_alias));  // not __m256i, see dot_avx2.h
   using Weights = __m256i;
   using Values = __m256i;
   static Acc zero() { return Acc{}; }
@@ -47,10 +46,6 @@ struct Avx2VnniDot {
   static Values broadcast(const Row* p) { return _mm256_set1_epi32(four_bytes(p)); }
   static Acc dot(Acc acc, Weights w, Values x) {
     return reinterpret_cast<Acc>(_mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(acc), x, w));
-  }
-  static void sums(const Acc* acc, int32_t* out) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), reinterpret_cast<__m256i>(acc[0]));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), reinterpret_cast<__m256i>(acc[1]));
   }
 };
 #endif

@@ -113,6 +113,13 @@ constexpr int units_for(int rows) {
   return 1;
 }
 
+// Heights of tiles that do not occur with so many lines are not compiled with them: see one_chunk.
+template <class V>
+constexpr int lines_compiled(int rows, int lines) {
+  const int least = lines == 1 ? 3 * V::kMaxRows / 4 : lines == 2 ? V::kMaxRows / 2 : kPrefetchRows;
+  return V::kPrefetches && rows >= least ? lines : 0;
+}
+
 // Calls micro_tile<R, U> for a run-time number of rows; instantiates only the shapes that fit the registers.
 template <class V, class W, int U, int kLines, int R = V::kMaxRows>
 void micro_tile_rows(int rows, const float* a, ptrdiff_t lda, const char* w, ptrdiff_t unit_stride, int64_t depth,
@@ -123,7 +130,7 @@ void micro_tile_rows(int rows, const float* a, ptrdiff_t lda, const char* w, ptr
       return;
     }
   }
-  micro_tile<V, W, R, U, kLines>(a, lda, w, unit_stride, depth, first, tile, next);
+  micro_tile<V, W, R, U, lines_compiled<V>(R, kLines)>(a, lda, w, unit_stride, depth, first, tile, next);
 }
 
 // Weights: Float32Weights or Bfloat16Weights.

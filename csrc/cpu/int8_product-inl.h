@@ -2,9 +2,9 @@
 //
 // A row is quantised by itself: 127 steps are its largest magnitude. The cells' outputs m, of magnitude 1 at most, have
 // the fixed step 1/127. A Dot is what an instruction set offers for sums of four products. Row is the type in which it
-// wants the row's integers, kOffset what it wants added to them; it works on kColumns columns in kVectors registers:
-//   load(p, v): weights of register v for four k-values; broadcast(p): four values of a row; dot(acc, w, x);
-//   sums(acc, out): kColumns sums of kVectors registers. kMaxRows, kMaxUnits: the largest tile.
+// wants the row's integers, kOffset what it wants added to them; a unit's sums are kVectors of its Acc:
+//   load(p, v): weights of register v for four k-values; broadcast(p): four values of a row; dot(acc, w, x).
+// kMaxRows, kMaxUnits: the largest tile.
 #pragma once
 
 #include "../number_formats.h"
@@ -19,9 +19,14 @@ typedef int32_t __attribute__((may_alias)) TileInteger;  // sums stand in a tile
 struct GenericDot {
   using Row = int16_t;
   static constexpr int32_t kOffset = 0;
-  static constexpr int kColumns = kUnit, kVectors = 1, kMaxRows = 2, kMaxUnits = 1;
-  struct Acc {
-    int32_t v[kColumns];
+  static constexpr int kVectors = 1, kMaxRows = 2, kMaxUnits = 1;
+  struct __attribute__((may_alias)) Acc {
+    int32_t v[kUnit];
+    Acc operator+(const Acc& other) const {
+      Acc sum;
+      for (int j = 0; j < kUnit; ++j) sum.v[j] = v[j] + other.v[j];
+      return sum;
+    }
   };
   using Weights = const int8_t*;
   using Values = const Row*;
@@ -29,16 +34,15 @@ struct GenericDot {
   static Weights load(const int8_t* p, int) { return p; }
   static Values broadcast(const Row* p) { return p; }
   static Acc dot(Acc acc, Weights w, Values x) {
-    for (int j = 0; j < kColumns; ++j)
+    for (int j = 0; j < kUnit; ++j)
       for (int i = 0; i < 4; ++i) acc.v[j] += static_cast<int32_t>(w[j * 4 + i]) * x[i];
     return acc;
   }
-  static void sums(const Acc* acc, int32_t* out) { __builtin_memcpy(out, acc->v, sizeof acc->v); }
 };
 
 constexpr int kInt8Chunk = 1024;  // k-values that pass over all row tiles: 16 KB of a unit's weights
 
-// tile[r][u * 16 + j] (+)= the products of one chunk, `quads` groups of four k-values; kColumns columns of U units.
+// tile[r][u * 16 + j] (+)= the products of one chunk, `quads` groups of four k-values; U units.
 template <class Dot, int R, int U>
 void int8_micro_tile(const typename Dot::Row* a, ptrdiff_t lda, const int8_t* w, ptrdiff_t unit_stride, int64_t quads,
                      bool first, float* tile) {
@@ -65,10 +69,12 @@ void int8_micro_tile(const typename Dot::Row* a, ptrdiff_t lda, const int8_t* w,
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
     for (int u = 0; u < U; ++u) {
-      auto* p = reinterpret_cast<TileInteger*>(tile + r * kPanel + u * kUnit);
-      alignas(64) int32_t sums[Dot::kColumns];
-      Dot::sums(acc[r] + u * Dot::kVectors, sums);
-      for (int j = 0; j < Dot::kColumns; ++j) p[j] = first ? sums[j] : p[j] + sums[j];
+      auto* p = reinterpret_cast<typename Dot::Acc*>(tile + r * kPanel + u * kUnit);
+#pragma GCC unroll 2
+      for (int v = 0; v < Dot::kVectors; ++v) {
+        const typename Dot::Acc sums = acc[r][u * Dot::kVectors + v];
+        p[v] = first ? sums : p[v] + sums;
+      }
     }
   }
 }
@@ -170,9 +176,8 @@ struct Int8Product : Int8Rows<V, typename Dot::Row, Dot::kOffset> {
       for (int64_t i = 0; i < n_tiles; ++i) {
         const int64_t begin = rows * i / n_tiles;
         const int height = static_cast<int>(rows * (i + 1) / n_tiles - begin);
-        for (int c = 0; c < kUnit; c += Dot::kColumns)
-          int8_micro_tile_rows<Dot, U>(height, a + begin * lda + k0, lda, w + k0 * kUnit + c * 4, g.w.unit_bytes, n / 4,
-                                       k0 == 0, tile + begin * kPanel + c);
+        int8_micro_tile_rows<Dot, U>(height, a + begin * lda + k0, lda, w + k0 * kUnit, g.w.unit_bytes, n / 4, k0 == 0,
+                                     tile + begin * kPanel);
       }
     }
   }

@@ -1,6 +1,7 @@
 // The probe's loop over a Dot, see int8_product-inl.h. Included by the probe_*.cc of x86-64.
 #pragma once
 
+#include "../kernels.h"
 #include "../probe_tables.h"
 
 namespace elmo_fast {
@@ -11,8 +12,7 @@ template <class Dot>
 struct DotTile {
   static constexpr int kRows = Dot::kMaxRows;
   static constexpr int kVectors = Dot::kMaxUnits * Dot::kVectors;
-  // A register holds the sums of kColumns / kVectors columns, of four products each.
-  static constexpr int64_t kOperations = 2 * 4 * kRows * Dot::kMaxUnits * Dot::kColumns;
+  static constexpr int64_t kOperations = 2 * 4 * kRows * Dot::kMaxUnits * kUnit;  // sums of four products
 
   static float run(int64_t passes) {
     alignas(64) int8_t weights[kVectors * 64];
@@ -40,11 +40,11 @@ struct DotTile {
     float result = 0.0f;
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      int32_t columns[Dot::kColumns];
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; v += Dot::kVectors) {
-        Dot::sums(sums[r] + v, columns);
-        result += static_cast<float>(columns[0]);
+      for (int v = 0; v < kVectors; ++v) {
+        int32_t first;
+        __builtin_memcpy(&first, &sums[r][v], sizeof first);
+        result += static_cast<float>(first);
       }
     }
     return result;

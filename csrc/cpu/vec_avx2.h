@@ -13,6 +13,7 @@ struct Avx2Vec {
   static constexpr int kWidth = 8;
   static constexpr int kMaxAccumulators = 12;  // leaves registers for two weight vectors and a broadcast
   static constexpr int kMaxRows = 6;
+  static constexpr bool kPrefetches = true;
   using F = __m256;
 
   static F set1(float x) { return _mm256_set1_ps(x); }

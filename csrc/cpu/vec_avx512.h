@@ -16,6 +16,7 @@ struct Avx512Vec {
   static constexpr int kWidth = 16;
   static constexpr int kMaxAccumulators = 28;  // leaves registers for two to four weight vectors
   static constexpr int kMaxRows = 14;
+  static constexpr bool kPrefetches = true;
   using F = __m512;
 
   static F set1(float x) { return _mm512_set1_ps(x); }

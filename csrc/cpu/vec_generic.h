@@ -5,7 +5,8 @@
 //   either gives b; max_or_nan(a, b) is NaN if either is; select_less(a, b, x, y) is (a < b) ? x : y; pow2_of_biased(t)
 //   reads n from t = n + 1.5 * 2^23 and gives 2^n for -126 <= n <= 127; load_low_halves and load_high_halves widen the
 //   one or the other bfloat16 of each of kWidth pairs.
-// kMaxAccumulators is how many registers a tile may hold, kMaxRows the rows of the largest tile.
+// kMaxAccumulators is how many registers a tile may hold, kMaxRows the rows of the largest tile; kPrefetches
+// whether prefetch() does anything.
 #pragma once
 
 #include "../kernels.h"
@@ -18,6 +19,7 @@ struct GenericVec {
   static constexpr int kWidth = kLanes;
   static constexpr int kMaxAccumulators = 4 * kUnit / kLanes;
   static constexpr int kMaxRows = 3;
+  static constexpr bool kPrefetches = false;
   struct F {
     float v[kLanes];
   };

@@ -13,6 +13,7 @@ struct NeonVec {
   static constexpr int kWidth = 4;
   static constexpr int kMaxAccumulators = 24;  // leaves registers for four weight vectors and a broadcast
   static constexpr int kMaxRows = 6;
+  static constexpr bool kPrefetches = true;
   using F = float32x4_t;
 
   static F set1(float x) { return vdupq_n_f32(x); }
