@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import linear_probe
 import numpy as np
-import probe
 import torch
 
 from elmo_fast.bench.texts import Sentence
@@ -30,7 +30,7 @@ class UposData:
         folder = test_data / "data" / "ewt_pos"
         if not folder.is_dir():
             return None
-        return cls(*(probe.read_tagged(folder / f"ewt_pos_{part}.tsv.gz") for part in ("train", "dev", "test")))
+        return cls(*(linear_probe.read_tagged(folder / f"ewt_pos_{part}.tsv.gz") for part in ("train", "dev", "test")))
 
 
 def probe_scores(
@@ -41,21 +41,24 @@ def probe_scores(
     Args:
         baseline: probes trained on another encoding, to be tested on this one; None takes this one's own.
     Returns:
-        the share of test tokens right, mean over `probe.SEEDS`, for probes "trained_on_float32" (the baseline) and
+        the share of test tokens right, mean over `linear_probe.SEEDS`, for probes "trained_on_float32" (the baseline) and
         "trained_on_itself"; and this encoding's own probes.
     """
     names = sorted({tag for sentence in data.train[1] for tag in sentence})
     train_vectors = encode(data.train[0])
     dev, test = (
-        (probe.features(encode(sentences)), probe.tag_numbers(tags, names)) for sentences, tags in (data.dev, data.test)
+        (linear_probe.features(encode(sentences)), linear_probe.tag_numbers(tags, names))
+        for sentences, tags in (data.dev, data.test)
     )
     own = []
-    for seed in probe.SEEDS:
-        sample = probe.sample_of(len(train_vectors), seed)
-        x = probe.features([train_vectors[i] for i in sample])
-        own.append(probe.train(x, probe.tag_numbers([data.train[1][i] for i in sample], names), dev, seed=seed))
+    for seed in linear_probe.SEEDS:
+        sample = linear_probe.sample_of(len(train_vectors), seed)
+        x = linear_probe.features([train_vectors[i] for i in sample])
+        own.append(
+            linear_probe.train(x, linear_probe.tag_numbers([data.train[1][i] for i in sample], names), dev, seed=seed)
+        )
     scores = {
-        name: round(float(np.mean([probe.accuracy(p, *test) for p in probes])), 5)
+        name: round(float(np.mean([linear_probe.accuracy(p, *test) for p in probes])), 5)
         for name, probes in (("trained_on_float32", baseline or own), ("trained_on_itself", own))
     }
     return scores, own

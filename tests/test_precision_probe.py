@@ -10,7 +10,7 @@ from precision_cases import files_of, native
 from tolerances import PROBE
 
 # precision_cases puts the benchmarks on the path.
-import probe  # isort: skip
+import linear_probe  # isort: skip
 from upos import UposData  # isort: skip
 from vectors import native_vectors, simulated_vectors  # isort: skip
 
@@ -34,13 +34,13 @@ def accuracy(test_data: Path, one_torch_thread: None) -> Accuracy:
 
     def tokens(part: tuple[list[list[str]], list[list[str]]], encode, rows: list[int]):  # type: ignore[no-untyped-def]
         sentences, tags = ([half[i] for i in rows] for half in part)
-        return probe.features(encode(sentences)), probe.tag_numbers(tags, names)
+        return linear_probe.features(encode(sentences)), linear_probe.tag_numbers(tags, names)
 
-    train = tokens(data.train, encode, probe.sample_of(len(data.train[0]), 0, TRAINING_SENTENCES))
+    train = tokens(data.train, encode, linear_probe.sample_of(len(data.train[0]), 0, TRAINING_SENTENCES))
     dev = tokens(data.dev, encode, list(range(500)))
-    classifier = probe.train(*train, dev, epochs=6)
-    rows = probe.sample_of(len(data.test[0]), 0, TEST_SENTENCES)
-    return lambda encode: probe.accuracy(classifier, *tokens(data.test, encode, rows))
+    classifier = linear_probe.train(*train, dev, epochs=6)
+    rows = linear_probe.sample_of(len(data.test[0]), 0, TEST_SENTENCES)
+    return lambda encode: linear_probe.accuracy(classifier, *tokens(data.test, encode, rows))
 
 
 def test_float32_vectors_are_as_good_as_documented(accuracy: Accuracy) -> None:
