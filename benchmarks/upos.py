@@ -41,8 +41,8 @@ def probe_scores(
     Args:
         baseline: probes trained on another encoding, to be tested on this one; None takes this one's own.
     Returns:
-        the share of test tokens right, mean over `linear_probe.SEEDS`, for probes "trained_on_float32" (the baseline) and
-        "trained_on_itself"; and this encoding's own probes.
+        the share of test tokens right, mean over `linear_probe.SEEDS`, for probes "trained_on_float32" (the baseline)
+        and "trained_on_itself"; and this encoding's own probes.
     """
     names = sorted({tag for sentence in data.train[1] for tag in sentence})
     train_vectors = encode(data.train[0])
