@@ -113,10 +113,10 @@ bool BiLstm::directions_fit_side_by_side() const {
 }
 
 void BiLstm::run(const BiLstmCall& call, int num_threads) const {
-  run_job(num_threads, [&](const Team& team) { clear_padding(team, call); });
   // What is kept for the backward pass stands in the order in which that one walks: a lane for each row.
-  for (const BatchPlan& plan : plan_batch(call.lengths, call.batch_size, !call.saved))
-    run_group(call, plan, num_threads);
+  const std::vector<BatchPlan> plans = plan_batch(call.lengths, call.batch_size, !call.saved);
+  if (plans.empty()) clear_padding(Team(0, 1, nullptr, 0), call);
+  for (const BatchPlan& plan : plans) run_group(call, plan, num_threads);
 }
 
 void BiLstm::clear_padding(const Team& team, const BiLstmCall& call) const {
@@ -146,6 +146,7 @@ void BiLstm::run_group(const BiLstmCall& call, const BatchPlan& plan, int num_th
   carve(&workspace);
   TeamSplit split;
   run_job(num_threads, [&](Team& team) {
+    if (plan.tokens_before == 0) clear_padding(team, call);
     if (side_by_side && team.size() % 2 == 0) {
       Team half = team.half(split);
       const int direction = team.rank() < team.size() / 2 ? 0 : 1;

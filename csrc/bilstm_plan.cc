@@ -7,7 +7,7 @@
 namespace elmo_fast {
 namespace {
 
-// Rows that walk together. More would save nothing, and memory for a step's input product grows with them.
+// Rows of a plan. More would save nothing, and memory for a step's input product grows with them.
 constexpr size_t kGroupRows = 512;
 
 constexpr int64_t kInputRows = 256;   // rows of a chunk's product
@@ -21,9 +21,11 @@ struct Lane {
 // First fit, longest row first: a lane takes what still fits below the longest row. Longest lane first.
 std::vector<Lane> fill_lanes(const int64_t* lengths, const std::vector<int64_t>& rows, bool end_to_end) {
   std::vector<Lane> lanes;
+  size_t full = 0;  // so many lanes from the first on have no room left
   for (int64_t row : rows) {
-    const auto fits = [&](const Lane& lane) { return end_to_end && lane.length + lengths[row] <= lengths[rows[0]]; };
-    auto lane = std::find_if(lanes.begin(), lanes.end(), fits);
+    const auto fits = [&](const Lane& lane) { return lane.length + lengths[row] <= lengths[rows[0]]; };
+    while (full < lanes.size() && (!end_to_end || lanes[full].length == lengths[rows[0]])) ++full;
+    auto lane = std::find_if(lanes.begin() + static_cast<ptrdiff_t>(full), lanes.end(), fits);
     if (lane == lanes.end()) lane = lanes.insert(lanes.end(), Lane{{}, 0});
     lane->rows.push_back(row);
     lane->length += lengths[row];

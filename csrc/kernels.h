@@ -61,7 +61,7 @@ struct DenseArgs {
   const float* bias;  // (units * 16), or null
   float* out;
   ptrdiff_t ldo;
-  ptrdiff_t out_panel = kPanel;  // floats from a panel of columns to the next
+  ptrdiff_t out_panel = kPanel;  // floats from a panel of columns to the next; if others, unit ranges are whole panels
 };
 
 // One highway layer; units come in pairs (transform, carry) of the same 16 features. Rows of x and of out must be
@@ -73,8 +73,8 @@ struct HighwayArgs {
   ptrdiff_t ldx;
   float* out;  // (rows, features)
   ptrdiff_t ldo;
-  float* transform;  // (rows, features) relu(t) and g for a backward pass, rows ldo apart; or null
-  float* gate;       // likewise; null exactly when `transform` is
+  float* transform = nullptr;  // (rows, features) relu(t) and g for a backward pass, rows ldo apart; or null
+  float* gate = nullptr;       // likewise; null exactly when `transform` is
 };
 
 // What a backward pass needs of one token, one layer and one direction: for every panel of 16 cells the gates i, f, g,
@@ -91,7 +91,7 @@ struct LstmGatesArgs {
   int64_t c_rows;
   void* m;          // (rows, cells) sigmoid(o) * tanh(c), as rows of the projection's product
   ptrdiff_t ldm;    // bytes
-  float* m_scales;  // int8: (rows), 1/127 each before the first step; made NaN where m has one
+  float* m_scales;  // int8: (rows), 1/127 each before a row begins; made NaN where m has one
   float cell_clip;  // 0 disables it
   bool reverse;     // walk the panels backwards: what the step before left in the cache is read first
   float* saved;     // (rows, panels * kSavedPanel), or null

@@ -56,7 +56,7 @@ class LstmBackward {
 
  private:
   struct Scratch {
-    float *dh, *dc, *c_first;  // (rows, outputs_stride), (rows, cells_stride) twice
+    float *dh, *dc, *c_first;  // (lanes, outputs_stride), (lanes, cells_stride) twice
   };
   void run_plan(const LstmBackwardCall& call, const BatchPlan& plan, int num_threads) const;
   void load_state(const Team& team, const LstmBackwardCall& call, const BatchPlan& plan, const Scratch& s) const;

@@ -113,6 +113,17 @@ def test_same_bits_with_and_without(precision: str, random_model: Model, every_i
     assert all(embedder.cache_info().hits for embedder in cached[1:])
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_words_kept_when_the_instruction_set_changes(precision: str, tiny_model: Model, every_isa: list[str]) -> None:
+    """float32 has the same bits on all of them; what another precision computed on one must not enter the next."""
+    embedder = elmo_fast.load(tiny_model, precision=precision)
+    for isa in every_isa:
+        elmo_fast.set_isa(isa)
+        embedder.encode(SENTENCE)
+    calls = len(every_isa) if precision != "float32" else 1
+    assert embedder.cache_info().misses == calls * (WORDS + MARKERS)
+
+
 def test_holes_and_empty_sentences(random_model: Model) -> None:
     char_ids = batch_to_ids([["a", "hole", "here", "b"], [], ["one"]])
     char_ids[0, 1] = 0

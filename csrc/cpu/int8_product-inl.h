@@ -69,7 +69,7 @@ void int8_micro_tile(const typename Dot::Row* a, ptrdiff_t lda, const int8_t* w,
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
     for (int u = 0; u < U; ++u) {
-      auto* p = reinterpret_cast<typename Dot::Acc*>(tile + r * kPanel + u * kUnit);
+      typename Dot::Acc* p = reinterpret_cast<typename Dot::Acc*>(tile + r * kPanel + u * kUnit);
 #pragma GCC unroll 2
       for (int v = 0; v < Dot::kVectors; ++v) {
         const typename Dot::Acc sums = acc[r][u * Dot::kVectors + v];

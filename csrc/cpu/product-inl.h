@@ -13,8 +13,6 @@
 namespace elmo_fast {
 namespace {
 
-constexpr int kPrefetchRows = 4;  // below this the hardware's own prefetch does better (docs/performance.md)
-
 constexpr int64_t round_up_to(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 // Calls body(unit, units, next) for panels of up to kGateUnits units, in ascending or descending order. next: the unit
@@ -37,14 +35,14 @@ inline const char* unit_of(const PackedWeights& w, int64_t unit) {
 // for_each_panel of a Product that computes a block's tile at once:
 //   Product::tile(gemm, row_begin, rows, unit, units, next_unit, tile) for up to kRowBlock rows.
 // Row blocks, of equal height, are outside: rows would come back to the cache with every panel, weights do with every
-// block, and those are fewer.
+// block, and those are fewer. Each block walks back over the panels of the one before.
 template <class Product, class Finish>
 void walk_panels(const Gemm& g, int64_t unit_begin, int64_t unit_end, bool reverse, Finish finish) {
   alignas(64) float tile[kRowBlock * kPanel];
   const int64_t n_blocks = (g.rows + kRowBlock - 1) / kRowBlock;
   for (int64_t i = 0; i < n_blocks; ++i) {
     const int64_t row_begin = g.rows * i / n_blocks, rows = g.rows * (i + 1) / n_blocks - row_begin;
-    for_each_unit_group(unit_begin, unit_end, reverse, [&](int64_t u, int units, int64_t next) {
+    for_each_unit_group(unit_begin, unit_end, reverse != (i % 2 == 1), [&](int64_t u, int units, int64_t next) {
       Product::tile(g, row_begin, rows, u, units, next, tile);
       for (int64_t r = 0; r < rows; ++r) finish(row_begin + r, u, units, tile + r * kPanel);
     });

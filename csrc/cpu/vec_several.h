@@ -11,7 +11,6 @@ namespace {
 
 template <class V, int N>
 struct Several {
-  static constexpr int kWidth = N * V::kWidth;
   struct F {
     typename V::F v[N];
   };

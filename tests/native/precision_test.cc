@@ -118,6 +118,25 @@ TEST_CASE("products of every precision, table, shape and split") {
   }
 }
 
+TEST_CASE("int8 sums stay exact where every product is the largest") {
+  Random random(7);
+  constexpr int64_t kRows = 7, kDepth = 1030, kColumns = 32;
+  Values x, w, bias(kColumns, 0.0f);
+  for (int64_t i = 0; i < kRows * kDepth; ++i) x.push_back(i < kDepth || random.integer(0, 1) ? 1.0f : -1.0f);
+  for (int64_t i = 0; i < kColumns * kDepth; ++i) w.push_back(i < kDepth || random.integer(0, 1) ? -1.0f : 1.0f);
+  for (const KernelTable* table : all_tables()) {
+    CAPTURE(std::string(table->name));
+    const ProductKernels& kernel = (*table)[Precision::kInt8];
+    if (!kernel.dense) continue;
+    const Values got = dense(kernel, Precision::kInt8, x, kRows, kDepth, w, kColumns, bias, 1000);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const std::vector<double> y = multiply64(w.data(), kColumns, kDepth, &x[static_cast<size_t>(r * kDepth)]);
+      for (size_t n = 0; n < kColumns; ++n)
+        REQUIRE(std::fabs(y[n] - got[static_cast<size_t>(r) * kColumns + n]) < 1e-3);
+    }
+  }
+}
+
 TEST_CASE("bfloat16 without matrix tiles is float32 arithmetic on rounded weights") {
   Random random(2);
   const int64_t rows = 9, depth = 301, columns = 50;

@@ -146,6 +146,21 @@ TEST_CASE("words of another source are forgotten, and its stragglers not kept") 
   insert(cache, {b}, &one);
   CHECK(cache.info().size == 0);
   CHECK(look_up(cache, {a, b}, &one).size() == 2);
+  const int64_t bytes = cache.info().bytes;
+  insert(cache, {a}, &one);
+  look_up(cache, {a}, &other);
+  CHECK(cache.info().bytes == bytes);
+}
+
+TEST_CASE("counts every word of a look-up of many, found or not") {
+  std::vector<Ids> words;
+  for (int32_t i = 0; i < 200; ++i) words.push_back({i, i + 1, 1, 1, 1, 1});
+  WordCache cache(1000, kWidth, kDim);
+  look_up(cache, words);
+  insert(cache, {words.begin(), words.begin() + 150});
+  CHECK(look_up(cache, words).size() == 50);
+  CHECK(cache.info().hits == 150);
+  CHECK(cache.info().misses == 250);
 }
 
 TEST_CASE("clear forgets words, counts and memory; a cache of none keeps none") {
