@@ -41,11 +41,7 @@ struct DotTile {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) {
-        int32_t first;
-        __builtin_memcpy(&first, &sums[r][v], sizeof first);
-        result += static_cast<float>(first);
-      }
+      for (int v = 0; v < kVectors; ++v) result += static_cast<float>(sums[r][v][0]);
     }
     return result;
   }
