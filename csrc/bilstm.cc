@@ -74,10 +74,10 @@ struct BiLstm::Scratch {
       place_rows(&x, input_rows);
       xw_panel = input_rows * kPanel + kRowPad;
       place(&xw, panels * xw_panel);
-      place(&c, panels * plan.lanes() * kUnit);
-      place_rows(&m, plan.lanes());
-      place(&h, plan.lanes() * ldh);
-      place_rows(&packed_h, plan.lanes() * copies_of_h);
+      place(&c, panels * lanes * kUnit);
+      place_rows(&m, lanes);
+      place(&h, lanes * ldh);
+      place_rows(&packed_h, lanes * copies_of_h);
     }
     for (int i = 0; i < 2; ++i) place(&y[i], layers > i + 1 ? plan.num_tokens() * ldy : 0);
     return total;
@@ -168,7 +168,7 @@ void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLst
   const auto [lane_begin, lane_end] = team.share(plan.lanes());
   for (int64_t lane = lane_begin; lane < lane_end; ++lane) {
     std::memset(s.m.row(lane), 0, static_cast<size_t>(s.m.stride));  // what the weights' padding meets must be finite
-    load_state(call, s, layer, direction, lane, plan.first_row[static_cast<size_t>(lane)]);
+    load_state(call, s, layer, direction, lane, plan.row_at(lane));
   }
   auto turn = plan.turns.begin();
   const InputChunks& input = layer == 0 ? s.shared_input : s.input;

@@ -56,7 +56,6 @@ BatchPlan::BatchPlan(const int64_t* batch_lengths, const std::vector<int64_t>& r
         tokens[static_cast<size_t>(offset_at(step) + i)] = {static_cast<int32_t>(row), static_cast<int32_t>(k)};
       if (r + 1 < lane.rows.size()) turns.push_back({step - 1, i, row, lane.rows[r + 1]});
     }
-    first_row.push_back(lane.rows.front());
     last_row.push_back(lane.rows.back());
   }
   std::stable_sort(turns.begin(), turns.end(), [](const Turn& a, const Turn& b) { return a.step < b.step; });

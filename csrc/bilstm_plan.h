@@ -22,21 +22,22 @@ struct BatchPlan {
   struct Turn {
     int64_t step, lane, ended, next;
   };
-  std::vector<int64_t> active;               // (steps)
-  std::vector<int64_t> offset;               // (steps + 1): place of a step's first token
-  std::vector<Token> tokens;                 // by place: step-major, then by lane. Both directions share it
-  std::vector<int64_t> first_row, last_row;  // (lanes)
-  std::vector<Turn> turns;                   // by step
+  std::vector<int64_t> active;    // (steps)
+  std::vector<int64_t> offset;    // (steps + 1): place of a step's first token
+  std::vector<Token> tokens;      // by place: step-major, then by lane. Both directions share it
+  std::vector<int64_t> last_row;  // (lanes)
+  std::vector<Turn> turns;        // by step
 
   int64_t tokens_before;  // in the plans before this one
 
   // rows: longest first, none of length 0. end_to_end: rows may share a lane.
   BatchPlan(const int64_t* batch_lengths, const std::vector<int64_t>& rows, bool end_to_end, int64_t tokens_before);
-  int64_t lanes() const { return static_cast<int64_t>(first_row.size()); }
+  int64_t lanes() const { return static_cast<int64_t>(last_row.size()); }
   int64_t steps() const { return static_cast<int64_t>(active.size()); }
   int64_t num_tokens() const { return offset.back(); }
   int64_t active_at(int64_t step) const { return active[static_cast<size_t>(step)]; }
   int64_t offset_at(int64_t step) const { return offset[static_cast<size_t>(step)]; }
+  // The places of step 0 are the lanes: row_at(lane) is a lane's first row.
   int64_t row_at(int64_t place) const { return tokens[static_cast<size_t>(place)].row; }
   // The time step that a direction computes: the backward one counts from its row's end.
   int64_t time_at(int64_t place, int direction) const {

@@ -117,7 +117,7 @@ void LstmBackward::load_state(const Team& team, const LstmBackwardCall& call, co
                               const Scratch& s) const {
   const auto [row_begin, row_end] = team.share(plan.lanes());
   for (int64_t r = row_begin; r < row_end; ++r) {
-    const int64_t at = plan.first_row[static_cast<size_t>(r)] * 2 + call.direction;
+    const int64_t at = plan.row_at(r) * 2 + call.direction;
     const auto load = [&](float* to, int64_t stride, const float* from, int64_t size) {
       std::memset(to + r * stride, 0, static_cast<size_t>(stride) * sizeof(float));
       if (from) std::memcpy(to + r * stride, from + at * size, static_cast<size_t>(size) * sizeof(float));
@@ -133,7 +133,7 @@ void LstmBackward::store_state(const Team& team, const LstmBackwardCall& call, c
   if (!call.dh_first) return;
   const auto [row_begin, row_end] = team.share(plan.lanes());
   for (int64_t r = row_begin; r < row_end; ++r) {
-    const int64_t at = plan.first_row[static_cast<size_t>(r)] * 2 + call.direction;
+    const int64_t at = plan.row_at(r) * 2 + call.direction;
     std::memcpy(call.dh_first + at * projection_dim_, s.dh + r * outputs_stride(),
                 static_cast<size_t>(projection_dim_) * sizeof(float));
     std::memcpy(call.dc_first + at * cell_size_, s.dc + r * cells_stride(),

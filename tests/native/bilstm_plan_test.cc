@@ -23,7 +23,7 @@ void check(const BatchPlan& plan, const std::vector<int64_t>& lengths, std::set<
   size_t turned = 0;
   int64_t tokens = 0;
   for (int64_t lane = 0; lane < plan.lanes(); ++lane) {
-    int64_t row = plan.first_row[static_cast<size_t>(lane)], in_row = 0;
+    int64_t row = plan.row_at(lane), in_row = 0;
     CHECK(rows->insert(row).second);
     for (int64_t step = 0; step < plan.steps() && lane < plan.active_at(step); ++step, ++tokens) {
       const int64_t place = place_of(plan, step, lane);
