@@ -20,9 +20,9 @@ from elmo_fast.elmo import Elmo
 from elmo_fast.encoder import ElmoCharacterEncoder
 from elmo_fast.foreign import CannotReplace, check_class, check_inner, check_leaf, check_untouched, class_name
 from elmo_fast.lstm import ElmoLstm
-from elmo_fast.options import Options
 from elmo_fast.scalar_mix import ScalarMix
 from elmo_fast.weights import EncoderWeights, LstmWeights
+from elmo_fast.weights.options import Options
 
 # (module, name) of AllenNLP's classes that hold no part of their own, but belong to one.
 _CELL = ("allennlp.modules.lstm_cell_with_projection", "LstmCellWithProjection")

@@ -10,7 +10,7 @@ from elmo_fast import _cpu
 from elmo_fast.bench import limits, machine, suites, texts
 from elmo_fast.bench.implementations import Implementation
 from elmo_fast.bench.measure import Pace, ratio, summary, take_turns
-from elmo_fast.options import Options
+from elmo_fast.weights.options import Options
 
 SENTENCES = [[f"w{i}_{k}" for k in range(3 + i % 30)] for i in range(400)]
 

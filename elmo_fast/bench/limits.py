@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from elmo_fast.bench.texts import Sentence
-from elmo_fast.options import Options
+from elmo_fast.weights.options import Options
 
 _BYTES = {"float32": 4, "bf16x3": 6, "bf16x2": 4, "bfloat16": 2, "int8": 1}
 _PRODUCTS = {"bf16x3": 6, "bf16x2": 3}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elmo_fast.options import WeightsError
+from elmo_fast.weights.options import WeightsError
 
 if TYPE_CHECKING:
     import h5py

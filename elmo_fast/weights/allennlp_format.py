@@ -13,24 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elmo_fast.hdf5 import Dataset, Hdf5File, empty_matrix, open_hdf5
 from elmo_fast.native import get_num_threads
-from elmo_fast.options import N_CHARACTERS, Options, WeightsError, read_options
 from elmo_fast.parallel import run_tasks
-
-__all__ = [
-    "BiLmWeights",
-    "EncoderWeights",
-    "LstmWeights",
-    "Options",
-    "WeightFile",
-    "WeightsError",
-    "open_weights",
-    "read_encoder_weights",
-    "read_lstm_weights",
-    "read_options",
-    "read_weights",
-]
+from elmo_fast.weights.hdf5 import Dataset, Hdf5File, empty_matrix, open_hdf5
+from elmo_fast.weights.options import N_CHARACTERS, Options, WeightsError
 
 
 @dataclass(frozen=True)

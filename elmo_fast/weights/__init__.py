@@ -1,0 +1,27 @@
+"""Model files -> validated arrays in the engine's terms. One module per file format, and what they share."""
+
+from elmo_fast.weights.allennlp_format import (
+    BiLmWeights,
+    EncoderWeights,
+    LstmWeights,
+    WeightFile,
+    open_weights,
+    read_encoder_weights,
+    read_lstm_weights,
+    read_weights,
+)
+from elmo_fast.weights.options import Options, WeightsError, read_options
+
+__all__ = [
+    "BiLmWeights",
+    "EncoderWeights",
+    "LstmWeights",
+    "Options",
+    "WeightFile",
+    "WeightsError",
+    "open_weights",
+    "read_encoder_weights",
+    "read_lstm_weights",
+    "read_options",
+    "read_weights",
+]
