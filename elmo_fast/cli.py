@@ -17,11 +17,12 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, BinaryIO
 
-from elmo_fast import files, models
+from elmo_fast import models
 from elmo_fast._version import __version__
 from elmo_fast.bench import cli as bench
 from elmo_fast.load import Embedder, load, progress_bar
 from elmo_fast.native import PRECISIONS, build_info, set_num_threads
+from elmo_fast.outputs import hdf5 as hdf5_output
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE
 
 EXIT_OK, EXIT_ERROR = 0, 2
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--weight-file", metavar="F", help="path or URL of a model's weights; with --options-file")
     embed.add_argument(
         "--output-format",
-        choices=files.OUTPUT_FORMATS,
+        choices=hdf5_output.OUTPUT_FORMATS,
         default="all",
         help="all layers (layers, length, dim), the top one or their average (length, dim) (default: %(default)s)",
     )
@@ -169,7 +170,7 @@ def _embed(options: argparse.Namespace, parser: argparse.ArgumentParser, signals
         parser.error("--model goes without --options-file and --weight-file")
     if bool(options.options_file) != bool(options.weight_file):
         parser.error("--options-file and --weight-file go together")
-    target = files.check_output_path(options.output, options.overwrite)  # before anything takes time
+    target = hdf5_output.check_output_path(options.output, options.overwrite)  # before anything takes time
     if target.exists() and options.input != "-" and os.path.samefile(options.input, target):
         raise _InputError(f"{options.output}: INPUT and OUTPUT are the same file")
     with _Input(options.input) as source:
@@ -189,7 +190,7 @@ def _embed(options: argparse.Namespace, parser: argparse.ArgumentParser, signals
                     yield embedding
                     advance(1)
 
-            counts = files.embed_lines(
+            counts = hdf5_output.embed_lines(
                 source.lines(),
                 embed_sentences,
                 options.output,

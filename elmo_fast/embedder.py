@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast import files, models
+from elmo_fast import models
 from elmo_fast.batching import check_batch_size
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.outputs import hdf5 as hdf5_output
 from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.runner import Runner, check_sentences
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached
@@ -155,7 +156,7 @@ class ElmoEmbedder(NativePrecision, WordCached):
         forget_sentences: bool = False,
         use_sentence_keys: bool = False,
     ) -> None:
-        """Embeds a file of one sentence a line, tokens separated by white space, into HDF5 (see `elmo_fast.files`).
+        """Embeds a file, one sentence per line, tokens separated by white space, into HDF5 (`elmo_fast.outputs.hdf5`).
 
         An existing output is replaced, once the new one is complete. A blank line is a sentence without tokens.
 
@@ -171,7 +172,7 @@ class ElmoEmbedder(NativePrecision, WordCached):
             OSError: the file could not be written.
         """
         batch_size = check_batch_size(batch_size)
-        files.embed_lines(
+        hdf5_output.embed_lines(
             input_file,
             lambda sentences: self.embed_sentences(sentences, batch_size),
             output_file_path,

@@ -14,7 +14,7 @@ import pytest
 from sample_sentences import ORDINARY
 
 from elmo_fast import ElmoEmbedder
-from elmo_fast.files import Counts, embed_lines
+from elmo_fast.outputs.hdf5 import Counts, embed_lines
 
 LINES = ["A first line .\n", "  another\tone \r\n", "\n", "A first line .\n", "last"]
 TOKENS = [["A", "first", "line", "."], ["another", "one"], [], ["A", "first", "line", "."], ["last"]]

@@ -1,0 +1,1 @@
+"""Whole files of sentences -> files of vectors. One module per output format."""
