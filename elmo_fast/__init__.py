@@ -7,7 +7,7 @@ vectors = elmo(batch_to_ids([["A", "sentence", "."]]))["elmo_representations"][0
 """
 
 from elmo_fast._version import __version__
-from elmo_fast.accelerate import accelerate  # the function: it must hide the submodule of this name
+from elmo_fast.allennlp.in_place import accelerate
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import ELMoCharacterMapper, batch_to_ids
 from elmo_fast.elmo import Elmo, ElmoTokenEmbedder

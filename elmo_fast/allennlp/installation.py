@@ -1,17 +1,4 @@
-"""`install()`: AllenNLP, as it is installed, builds this package's ELMo.
-
-import elmo_fast.allennlp
-
-elmo_fast.allennlp.install()
-predictor = Predictor.from_path("model.tar.gz")  # and everything else of AllenNLP's, unchanged
-
-AllenNLP is imported by `install()` alone, or when one of the two classes here is asked for:
-
-- `elmo_fast.allennlp.Elmo`: `elmo_fast.Elmo` that can be built from AllenNLP's `Params`.
-- `elmo_fast.allennlp.ElmoTokenEmbedder`: `elmo_fast.ElmoTokenEmbedder` that is one of AllenNLP's `TokenEmbedder`s.
-
-They take AllenNLP's arguments and this package's own, such as `precision`, and find files by AllenNLP's `cached_path`.
-"""
+"""`install` and `uninstall`: whose ELMo AllenNLP builds."""
 
 from __future__ import annotations
 
@@ -26,8 +13,6 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import elmo_fast
-
-__all__ = ["install", "installed", "uninstall"]
 
 _LOCK = threading.RLock()
 _PACKAGES = ("allennlp", "allennlp_models")
@@ -99,13 +84,11 @@ def installed() -> bool:
     return _installed is not None
 
 
-def __getattr__(name: str) -> Any:
-    # Also what pickle asks for; so a model that was built while installed can be copied and stored afterwards.
-    if name in ("Elmo", "ElmoTokenEmbedder"):
-        with _LOCK:
-            theirs = _import_theirs() if _installed is None else _installed.theirs
-            return _subclass(name, theirs[name])
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def class_of(name: str) -> type:
+    """Returns this package's "Elmo" or "ElmoTokenEmbedder" with AllenNLP's base class, whether installed or not."""
+    with _LOCK:
+        theirs = _import_theirs() if _installed is None else _installed.theirs
+        return _subclass(name, theirs[name])
 
 
 def _import_theirs() -> dict[str, Any]:
@@ -144,11 +127,11 @@ def _subclass(name: str, theirs: Any) -> type:
             bound.arguments[file] = _local_file(bound.arguments[file])
         ours.__init__(*bound.args, **bound.kwargs)
         if name == "ElmoTokenEmbedder":  # for whoever looks for instances of AllenNLP's Elmo
-            self._elmo.__class__ = __getattr__("Elmo")
+            self._elmo.__class__ = class_of("Elmo")
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     doc = f"`elmo_fast.{name}` as one of AllenNLP's {base.__name__}; arguments as there."
-    return type(name, (ours, base), {"__init__": __init__, "__module__": __name__, "__doc__": doc})
+    return type(name, (ours, base), {"__init__": __init__, "__module__": "elmo_fast.allennlp", "__doc__": doc})
 
 
 def _local_file(path: Any) -> Any:

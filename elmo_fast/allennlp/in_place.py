@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from elmo_fast.allennlp.convert import CannotReplace, Settings, allennlps_class, convert
 from elmo_fast.bilm import ElmoBiLm
-from elmo_fast.convert import CannotReplace, Settings, allennlps_class, convert
 from elmo_fast.elmo import Elmo, ElmoTokenEmbedder
 from elmo_fast.encoder import ElmoCharacterEncoder
 from elmo_fast.lstm import ElmoLstm

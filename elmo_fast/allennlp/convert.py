@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from elmo_fast.allennlp.foreign import CannotReplace, check_class, check_inner, check_leaf, check_untouched, class_name
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.cuda.graphs import GraphCache
 from elmo_fast.elmo import Elmo
 from elmo_fast.encoder import ElmoCharacterEncoder
-from elmo_fast.foreign import CannotReplace, check_class, check_inner, check_leaf, check_untouched, class_name
 from elmo_fast.lstm import ElmoLstm
 from elmo_fast.scalar_mix import ScalarMix
 from elmo_fast.weights import EncoderWeights, LstmWeights
