@@ -11,7 +11,7 @@ from elmo_fast.allennlp.in_place import accelerate
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import ELMoCharacterMapper, batch_to_ids
 from elmo_fast.elmo import Elmo, ElmoTokenEmbedder
-from elmo_fast.embedder import ElmoEmbedder
+from elmo_fast.elmo_embedder import ElmoEmbedder
 from elmo_fast.encoder import ElmoCharacterEncoder
 from elmo_fast.load import load  # the function: it must hide the submodule, which the import system names `load` too
 from elmo_fast.lstm import ElmoLstm
