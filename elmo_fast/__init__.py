@@ -12,8 +12,8 @@ from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import ELMoCharacterMapper, batch_to_ids
 from elmo_fast.elmo import Elmo, ElmoTokenEmbedder
 from elmo_fast.elmo_embedder import ElmoEmbedder
+from elmo_fast.embedder import load
 from elmo_fast.encoder import ElmoCharacterEncoder
-from elmo_fast.load import load  # the function: it must hide the submodule, which the import system names `load` too
 from elmo_fast.lstm import ElmoLstm
 from elmo_fast.native import build_info, get_isa, get_num_threads, set_isa, set_num_threads
 from elmo_fast.scalar_mix import AdditiveMix, ScalarMix

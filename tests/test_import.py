@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,11 @@ def test_import_is_light() -> None:
     modules = new_modules("import torch", "import elmo_fast")
     assert "elmo_fast.elmo_embedder" in modules
     assert not modules & SLOW
+
+
+def test_no_public_name_is_also_a_modules() -> None:
+    # The import system would replace the function by the module, depending on what was imported before.
+    assert not {module.name for module in pkgutil.iter_modules(elmo_fast.__path__)} & {*elmo_fast.__all__}
 
 
 def test_making_a_module_is_light() -> None:

@@ -14,7 +14,7 @@ from tolerances import FLOAT32
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder, batching
-from elmo_fast.load import Embedder
+from elmo_fast.embedder import Embedder
 from elmo_fast.tokenize import tokenize
 
 Model = Callable[..., tuple[Path, Path]]

@@ -11,7 +11,7 @@ from sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder, batching
-from elmo_fast.load import Embedder
+from elmo_fast.embedder import Embedder
 
 LENGTH = 100_000
 

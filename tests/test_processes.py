@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder
-from elmo_fast.load import Embedder
+from elmo_fast.embedder import Embedder
 
 START_METHODS = [
     method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()
@@ -146,10 +145,3 @@ def test_data_loader_workers(method: str) -> None:
     expected = embedder.encode(ALL, pooling="mean")
     loader = DataLoader(Embedded(embedder), batch_size=4, num_workers=2, multiprocessing_context=method)
     np.testing.assert_array_equal(torch.cat(list(loader)).numpy(), expected)
-
-
-def test_importing_submodules_leaves_the_function_load_in_place() -> None:
-    import elmo_fast.load  # the submodule has the function's name
-
-    assert callable(elmo_fast.load)
-    assert sys.modules["elmo_fast.load"].load is elmo_fast.load

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.characters import tokens_to_char_ids
 from elmo_fast.precision import NativePrecision, check_device, check_precision
+from elmo_fast.progress import progress_bar
 from elmo_fast.runner import EngineBiLm, Runner, as_arrays, check_sentences
 from elmo_fast.state import check_mode
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
@@ -267,15 +267,3 @@ def _pool(tokens: np.ndarray, pooling: str) -> np.ndarray:
         return tokens.max(axis=-2, keepdims=True)
     # Summed in float64: a float32 sum over 100,000 tokens loses three digits.
     return tokens.mean(axis=-2, keepdims=True, dtype=np.float64).astype(np.float32)
-
-
-@contextlib.contextmanager
-def progress_bar(total: int | None, unit: str, show: bool) -> Iterator[Callable[[int], object]]:
-    """Gives a function that moves a bar on standard error on by so many; it does nothing unless `show`."""
-    if not show:
-        yield lambda count: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit=unit) as bar:
-        yield bar.update
