@@ -132,7 +132,7 @@ def _loader(
         raise SystemExit(f"{precision} runs as {in_use} on this processor")
     return (
         lambda: elmo_fast.load((options_file, weight_file), precision=precision),
-        lambda embedder: embedder._bilm.engine.nbytes,
+        lambda embedder: embedder._bilm.weights.nbytes,
     )
 
 

@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from elmo_fast.native import build_info
+from elmo_fast.info import build_info
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _OWN = ["--peers"]  # no peer

@@ -8,12 +8,12 @@ import pytest
 import elmo_fast
 from elmo_fast import _cpu
 from elmo_fast.bench.texts import read_sentences
-from elmo_fast.bilm_engine import BiLmEngine
+from elmo_fast.cpu.bilm import CpuBiLm
 
 
 @pytest.fixture(scope="module")
-def engine(model_files: tuple[str, str]) -> BiLmEngine:
-    return BiLmEngine.from_files(*model_files)
+def engine(model_files: tuple[str, str]) -> CpuBiLm:
+    return CpuBiLm.from_files(*model_files)
 
 
 @pytest.mark.parametrize("isa", elmo_fast.build_info()["isas_available"])
@@ -25,7 +25,7 @@ def test_map_values(benchmark, function: str, isa: str) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 16, 128])
-def test_token_encoder(benchmark, engine: BiLmEngine, n: int) -> None:
+def test_token_encoder(benchmark, engine: CpuBiLm, n: int) -> None:
     words = sorted({token for sentence in read_sentences()[1] for token in sentence})[:n]
     ids = elmo_fast.batch_to_ids([words]).numpy()[0]
     benchmark.extra_info["tokens"] = len(ids)
@@ -33,7 +33,7 @@ def test_token_encoder(benchmark, engine: BiLmEngine, n: int) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 32])
-def test_bilstm(benchmark, engine: BiLmEngine, batch_size: int) -> None:
+def test_bilstm(benchmark, engine: CpuBiLm, batch_size: int) -> None:
     steps = 8
     x = np.random.default_rng(0).normal(size=(batch_size * steps, engine.projection_dim)).astype(np.float32)
     index = np.arange(len(x), dtype=np.int32).reshape(batch_size, steps)

@@ -26,8 +26,8 @@ from elmo_fast.bench import machine, sizes, texts
 from elmo_fast.bench.implementations import Implementation
 from elmo_fast.bench.measure import ratio, summary, take_turns
 from elmo_fast.bench.peers import allennlp
-from elmo_fast.bilstm_training import LstmOptions
-from elmo_fast.ops.bilstm_op import packed_backward
+from elmo_fast.cpu.bilstm_training import LstmOptions
+from elmo_fast.cpu.ops.bilstm_op import packed_backward
 
 
 def main() -> None:

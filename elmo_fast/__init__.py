@@ -14,8 +14,9 @@ from elmo_fast.elmo import Elmo, ElmoTokenEmbedder
 from elmo_fast.elmo_embedder import ElmoEmbedder
 from elmo_fast.embedder import load
 from elmo_fast.encoder import ElmoCharacterEncoder
+from elmo_fast.info import build_info
 from elmo_fast.lstm import ElmoLstm
-from elmo_fast.native import build_info, get_isa, get_num_threads, set_isa, set_num_threads
+from elmo_fast.native import get_isa, get_num_threads, set_isa, set_num_threads
 from elmo_fast.scalar_mix import AdditiveMix, ScalarMix
 
 # AllenNLP's own names of these two.

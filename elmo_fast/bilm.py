@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elmo_fast import engine, models, native, reference
+from elmo_fast import characters, dispatch, models, native, reference
 from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
+from elmo_fast.cpu import forward
 from elmo_fast.cuda.bilm import CudaBiLm
 from elmo_fast.cuda.graphs import GraphCache
 from elmo_fast.encoder import ElmoCharacterEncoder
@@ -230,10 +231,11 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         if encoder is None:
             table, index, mask = self._look_up(word_inputs)
         else:
-            table, index, mask = engine.encode_batch(encoder, engine.char_ids_array(inputs, encoder.max_characters))
-        activations = engine.empty_tensor(self.num_layers, *mask.shape, 2 * lstm.projection_dim)
+            char_ids = characters.char_ids_array(inputs, encoder.max_characters)
+            table, index, mask = forward.encode_batch(encoder, char_ids)
+        activations = forward.empty_tensor(self.num_layers, *mask.shape, 2 * lstm.projection_dim)
         state = self._elmo_lstm.lent_state(slot, len(mask))
-        engine.run_bilm(lstm, table, index, mask, engine.state_arrays(state), activations.numpy())
+        forward.run_bilm(lstm, table, index, mask, forward.state_arrays(state), activations.numpy())
         slot.final = state
         return {"activations": list(activations.unbind(0)), "mask": torch.from_numpy(mask)}
 
@@ -249,13 +251,14 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
     def _run_cuda(self, bilm: CudaBiLm, inputs: Tensor, slot: StateSlot) -> dict[str, Tensor | list[Tensor]]:
         state = self._elmo_lstm.lent_state(slot, len(inputs), bilm.backend.device)
         if self._cuda_graphs:
-            engine.check_char_ids(inputs, bilm.encoder.max_characters)
+            characters.check_char_ids(inputs, bilm.encoder.max_characters)
             # An id beyond int32 must not turn into a known one.
             char_ids = inputs.to(bilm.backend.device, torch.int64).clamp(-1, bilm.encoder.n_ids)
             activations, mask = self._graphs.get(bilm).forward(char_ids, state)
         else:
             # The one time that the device is waited for: the batch is planned on the host.
-            activations, mask = bilm.forward(engine.char_ids_array(inputs.cpu(), bilm.encoder.max_characters), state)
+            char_ids = characters.char_ids_array(inputs.cpu(), bilm.encoder.max_characters)
+            activations, mask = bilm.forward(char_ids, state)
         slot.final = state
         dtype = self._token_embedder._char_embedding_weights.dtype
         return {"activations": list(activations.to(dtype).unbind(0)), "mask": mask}
@@ -264,7 +267,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         """Token encoder (None for cached words) and LSTM, packed, if the whole pass can run natively as one."""
         encoder = None
         if from_words:
-            if not engine.runs_native([self._word_embedding.weight]):
+            if not dispatch.runs_native([self._word_embedding.weight]):
                 return None
         else:
             module = self._token_embedder
@@ -292,10 +295,10 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return bool(low >= 0) and bool(high < self._word_embedding.num_embeddings)
 
     def _look_up(self, word_inputs: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `engine.encode_batch`, from cached words."""
+        """As `forward.encode_batch`, from cached words."""
         indices = word_inputs.numpy().astype(np.int64)
         bos, eos = -2, -1
-        words, mask = engine.add_markers(indices, indices > 0, bos, eos)
+        words, mask = forward.add_markers(indices, indices > 0, bos, eos)
         distinct, index = np.unique(words, return_inverse=True)
         with torch.no_grad():
             rows = self._word_embedding.weight[torch.from_numpy(np.maximum(distinct, 0))].numpy()

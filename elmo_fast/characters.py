@@ -143,3 +143,42 @@ def batch_to_ids(batch: Iterable[Sequence[str]]) -> torch.Tensor:
         TypeError: a sentence is a plain string, or a token is not a string.
     """
     return torch.from_numpy(tokens_to_char_ids(batch, ELMoCharacterMapper.max_word_length))
+
+
+def char_ids_array(char_ids: torch.Tensor | np.ndarray, max_characters: int, n_ids: int | None = None) -> np.ndarray:
+    """Checks character ids and returns them as a C-contiguous int64 array, without a copy where they are one.
+
+    Args:
+        char_ids: (batch_size, num_timesteps, max_characters), any integer dtype, any strides, on the CPU.
+        n_ids: how many ids the model knows; None leaves the values to `encode_batch` to check.
+    Raises:
+        TypeError: not integers.
+        ValueError: another number of dimensions or characters, or an id outside 0 to n_ids - 1.
+    """
+    array = char_ids.detach().numpy() if isinstance(char_ids, torch.Tensor) else np.asarray(char_ids)
+    check_char_ids(array, max_characters)
+    array = np.ascontiguousarray(array, dtype=np.int64)
+    # Unsigned, a negative id is a huge one.
+    if n_ids is not None and array.size and array.view(np.uint64).max() >= n_ids:
+        where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= n_ids))[0])
+        raise ValueError(f"char_ids: expected ids from 0 to {n_ids - 1}, got {array[where]} at {where}")
+    return array
+
+
+def check_char_ids(char_ids: torch.Tensor | np.ndarray, max_characters: int) -> None:
+    """Checks dtype and shape of character ids, wherever they are.
+
+    Raises:
+        TypeError: not integers.
+        ValueError: another number of dimensions or characters.
+    """
+    if isinstance(char_ids, torch.Tensor):
+        is_integer = not char_ids.dtype.is_floating_point and not char_ids.dtype.is_complex
+        is_integer = is_integer and char_ids.dtype != torch.bool
+    else:
+        is_integer = char_ids.dtype.kind in "iu"
+    if not is_integer:
+        raise TypeError(f"char_ids: expected integers, got {char_ids.dtype}")
+    if char_ids.ndim != 3 or char_ids.shape[2] != max_characters:
+        expected = f"(batch_size, num_timesteps, {max_characters})"
+        raise ValueError(f"char_ids: expected shape {expected}, got {tuple(char_ids.shape)}")

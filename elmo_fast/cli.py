@@ -21,8 +21,10 @@ from elmo_fast import models
 from elmo_fast._version import __version__
 from elmo_fast.bench import cli as bench
 from elmo_fast.embedder import Embedder, load
-from elmo_fast.native import PRECISIONS, build_info, set_num_threads
+from elmo_fast.info import build_info
+from elmo_fast.native import set_num_threads
 from elmo_fast.outputs import hdf5 as hdf5_output
+from elmo_fast.precision import PRECISIONS
 from elmo_fast.progress import progress_bar
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE
 

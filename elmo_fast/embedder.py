@@ -12,11 +12,11 @@ import torch
 from elmo_fast import models, tokenize
 from elmo_fast.batching import check_batch_size
 from elmo_fast.bilm import ElmoBiLm
-from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.cpu.bilm import CpuBiLm
 from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.progress import progress_bar
-from elmo_fast.runner import EngineBiLm, Runner, as_arrays, check_sentences
+from elmo_fast.runner import Runner, StatefulCpuBiLm, as_arrays, check_sentences
 from elmo_fast.state import check_mode
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
 
@@ -68,8 +68,8 @@ def load(
     device = _check_device(device, precision)
     options_file, weight_file = models.resolve(name_or_paths)
     if device.type == "cpu":
-        engine = BiLmEngine.from_files(options_file, weight_file, precision=precision, word_cache_size=word_cache_size)
-        return Embedder(EngineBiLm(engine, state), tokenizer)
+        engine = CpuBiLm.from_files(options_file, weight_file, precision=precision, word_cache_size=word_cache_size)
+        return Embedder(StatefulCpuBiLm(engine, state), tokenizer)
     bilm = ElmoBiLm(options_file, weight_file, state=state, precision=precision, cuda_graphs=cuda_graphs)
     return Embedder(bilm.to(device), tokenizer)
 
@@ -87,13 +87,13 @@ class Embedder(NativePrecision, WordCached):
         tokenizer: what splits a text into tokens.
     """
 
-    def __init__(self, bilm: EngineBiLm | ElmoBiLm, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(self, bilm: StatefulCpuBiLm | ElmoBiLm, tokenizer: Tokenizer | None = None) -> None:
         self.tokenizer = tokenize.tokenize if tokenizer is None else tokenizer
         self._bilm = bilm
-        if isinstance(bilm, EngineBiLm):
+        if isinstance(bilm, StatefulCpuBiLm):
             self._states = bilm
-            self.num_layers, self.output_dim = bilm.engine.num_layers, bilm.engine.output_dim
-            self._max_characters = bilm.engine.max_characters
+            self.num_layers, self.output_dim = bilm.weights.num_layers, bilm.weights.output_dim
+            self._max_characters = bilm.weights.max_characters
         else:
             self._states = bilm._elmo_lstm
             self.num_layers, self.output_dim = bilm.num_layers, bilm.get_output_dim()
@@ -104,7 +104,7 @@ class Embedder(NativePrecision, WordCached):
         """The precision asked for."""
         return self._bilm.precision
 
-    def _word_cache(self) -> EngineBiLm | ElmoBiLm:
+    def _word_cache(self) -> StatefulCpuBiLm | ElmoBiLm:
         return self._bilm
 
     @property
@@ -182,7 +182,7 @@ class Embedder(NativePrecision, WordCached):
 
     def _forward(self, sentences: Sequence[Sequence[str]]) -> Sequence[torch.Tensor]:
         char_ids = tokens_to_char_ids(sentences, self._max_characters)
-        if isinstance(self._bilm, EngineBiLm):
+        if isinstance(self._bilm, StatefulCpuBiLm):
             return self._bilm(char_ids)
         with torch.no_grad():
             device = next(self._bilm.parameters()).device

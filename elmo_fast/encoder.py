@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elmo_fast import engine, models, native, ops, reference
+from elmo_fast import characters, dispatch, models, native, reference
 from elmo_fast.characters import marker_char_ids
+from elmo_fast.cpu import forward, ops, pack
 from elmo_fast.cuda.backend import Backend, choose, may_run
 from elmo_fast.cuda.encoder import encode_tokens
 from elmo_fast.cuda.weights import CudaEncoder
-from elmo_fast.packed import PackedCache
+from elmo_fast.packed_cache import PackedCache
 from elmo_fast.parameters import adopt, child_of, encoder_parts, parameter_of, uninitialised
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.weights import EncoderWeights, Options, read_encoder_weights, read_options
@@ -123,9 +124,9 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
     def check_char_ids(self, inputs: Tensor) -> Tensor:
         """Checks shape, dtype and range; returns the ids as int64 on the device they are on."""
         if torch.compiler.is_compiling():  # the range is checked when the program runs
-            engine.check_char_ids(inputs, self._max_characters)
+            characters.check_char_ids(inputs, self._max_characters)
             return inputs.long()
-        array = engine.char_ids_array(inputs.cpu(), self._max_characters, len(self._char_embedding_weights))
+        array = characters.char_ids_array(inputs.cpu(), self._max_characters, len(self._char_embedding_weights))
         return torch.from_numpy(array) if inputs.device.type == "cpu" else inputs.long()
 
     def encode_rows(self, char_ids: Tensor) -> Tensor:
@@ -136,12 +137,12 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
             with backend.guard():
                 tokens = encode_tokens(backend, weights, char_ids.int().contiguous())
             return tokens.to(self._char_embedding_weights.dtype)
-        if self.has_operator() and (torch.compiler.is_compiling() or engine.needs_gradient(self._tensors())):
+        if self.has_operator() and (torch.compiler.is_compiling() or dispatch.needs_gradient(self._tensors())):
             table, index = self.encode_distinct(char_ids)
             return nn.functional.embedding(index, table)
         packed = self.packed_if_native()
         if packed is not None:
-            table, index = engine.encode_rows(packed, char_ids.contiguous().numpy())
+            table, index = forward.encode_rows(packed, char_ids.contiguous().numpy())
             return torch.from_numpy(table[index])
         embedding, convolutions, highways, projection = self._structure(self._tensors())
         return reference.encode_tokens(char_ids, embedding, convolutions, self._activation, highways, projection)
@@ -153,7 +154,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
             ValueError: an id that the model does not know.
         """
         tensors = self._tensors()
-        trains = engine.needs_gradient(tensors)
+        trains = dispatch.needs_gradient(tensors)
         keep = trains and not self.checkpointing
         convolutions, highways, _ = self._linears()
         table, index, _ = ops.encode_tokens(
@@ -164,7 +165,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def has_operator(self) -> bool:
         """Whether `encode_distinct` can run with these parameters."""
-        return not engine.is_transformed() and all(map(engine.is_native_kind, self._tensors()))
+        return not dispatch.is_transformed() and all(map(dispatch.is_native_kind, self._tensors()))
 
     def repack(self) -> None:
         """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
@@ -172,7 +173,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def runs_native(self) -> bool:
         """Whether the native kernels can run now."""
-        return engine.runs_native(self._tensors())
+        return dispatch.runs_native(self._tensors())
 
     def packed_if_native(self) -> native._cpu.TokenEncoder | None:
         """Returns what `packed` does, or None where the native kernels cannot run now."""
@@ -188,7 +189,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
             return None
         tensors = self._tensors()
         choice = choose(tensors, self.precision)
-        if choice is None or engine.needs_gradient(tensors):
+        if choice is None or dispatch.needs_gradient(tensors):
             return None
 
         def pack(tensors: Sequence[Tensor]) -> CudaEncoder:
@@ -222,7 +223,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def _pack(self, arrays: list[np.ndarray]) -> native._cpu.TokenEncoder:
         embedding, convolutions, highways, projection = self._structure(arrays)
-        return native.pack_encoder(
+        return pack.pack_encoder(
             embedding, convolutions, self._activation, highways, projection, self._max_characters, self.precision,
             self._word_cache_size,
         )  # fmt: skip
@@ -238,7 +239,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoCharacterEncoder:
         super()._apply(fn, *args, **kwargs)
-        if not all(map(engine.is_native_kind, self._tensors())):
+        if not all(map(dispatch.is_native_kind, self._tensors())):
             self._packed.clear()  # moved away: free the native copy
         return self
 

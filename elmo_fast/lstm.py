@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast import engine, models, native, ops, reference
+from elmo_fast import dispatch, models, native, reference
+from elmo_fast.cpu import forward, ops, pack
 from elmo_fast.cuda.backend import Backend, choose
 from elmo_fast.cuda.lstm import run_bilstm
 from elmo_fast.cuda.plan import plan_batch
 from elmo_fast.cuda.weights import CudaLstm
 from elmo_fast.lstm_cell import LstmCellWithProjection
-from elmo_fast.packed import PackedCache
+from elmo_fast.packed_cache import PackedCache
 from elmo_fast.parameters import child_of, lstm_layers
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.state import State, StatefulModule, StateSlot
@@ -147,28 +148,28 @@ class ElmoLstm(NativePrecision, StatefulModule):
         """Runs all layers from a lent state; arguments and result as `forward`."""
         if self.runs_as_operator(inputs):
             return self.run_operator(inputs.flatten(0, 1), positions(inputs), lengths, slot)
-        cuda = None if engine.needs_gradient([inputs]) else self.cuda_weights()
+        cuda = None if dispatch.needs_gradient([inputs]) else self.cuda_weights()
         if cuda is not None:
             return self._run_cuda(*cuda, inputs, lengths, slot)
-        packed = self.packed_if_native() if engine.runs_native([inputs]) else None
+        packed = self.packed_if_native() if dispatch.runs_native([inputs]) else None
         if packed is None:
             return self._run_reference(inputs, lengths, slot)
         batch_size, num_timesteps, _ = inputs.shape
-        out = engine.empty_tensor(self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
+        out = forward.empty_tensor(self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
         index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
         table = inputs.detach().reshape(-1, self.input_size).contiguous().numpy()
         state = self.lent_state(slot, batch_size)
-        engine.run_lstm(packed, table, index, lengths.numpy(), engine.state_arrays(state), out.numpy())
+        forward.run_lstm(packed, table, index, lengths.numpy(), forward.state_arrays(state), out.numpy())
         slot.final = state
         return out
 
     def runs_as_operator(self, *inputs: Tensor) -> bool:
         """Whether the native kernels run as a torch operator: for a gradient, or in a program being compiled."""
         tensors = [*inputs, *self._tensors()]
-        if engine.is_transformed():
+        if dispatch.is_transformed():
             return False
-        wanted = torch.compiler.is_compiling() or engine.needs_gradient(tensors)
-        return wanted and not self._has_dropout() and all(map(engine.is_native_kind, tensors))
+        wanted = torch.compiler.is_compiling() or dispatch.needs_gradient(tensors)
+        return wanted and not self._has_dropout() and all(map(dispatch.is_native_kind, tensors))
 
     def run_operator(self, table: Tensor, index: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
         """Runs all layers by the torch operator `elmo_fast::bilstm`.
@@ -180,7 +181,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
         """
         h, c = (None, None) if slot.initial is None else map(_usable, slot.initial)
         tensors = self._tensors()
-        trains = engine.needs_gradient([table, *tensors])
+        trains = dispatch.needs_gradient([table, *tensors])
         out, h, c, _ = ops.bilstm(
             table, index, lengths, tensors, h, c, self._cell_clip, self._proj_clip, self.use_skip_connections,
             "float32" if trains else self.precision, self._packed.key, trains and not self.checkpointing,
@@ -201,7 +202,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
 
     def runs_native(self, *inputs: Tensor) -> bool:
         """Whether the native kernels can run these inputs now."""
-        return not self._has_dropout() and engine.runs_native([*inputs, *self._tensors()])
+        return not self._has_dropout() and dispatch.runs_native([*inputs, *self._tensors()])
 
     def packed_if_native(self) -> native._cpu.BiLstm | None:
         """Returns what `packed` does, or None where the native kernels cannot run now."""
@@ -217,7 +218,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
         """Returns the parameters as the native CUDA kernels read them, or None where those cannot run now."""
         tensors = self._tensors()
         choice = None if self._has_dropout() else choose(tensors, self.precision)
-        if choice is None or engine.needs_gradient(tensors):
+        if choice is None or dispatch.needs_gradient(tensors):
             return None
 
         def pack(tensors: Sequence[Tensor]) -> CudaLstm:
@@ -290,13 +291,13 @@ class ElmoLstm(NativePrecision, StatefulModule):
         return [tensor for pair in self._cells() for cell in pair for tensor in cell.parameter_tuple()]
 
     def _pack(self, arrays: list[np.ndarray]) -> native._cpu.BiLstm:
-        return native.pack_lstm(
+        return pack.pack_lstm(
             lstm_layers(arrays), self._cell_clip, self._proj_clip, self.use_skip_connections, self.precision
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoLstm:
         super()._apply(fn, *args, **kwargs)
-        if not all(map(engine.is_native_kind, self._tensors())):
+        if not all(map(dispatch.is_native_kind, self._tensors())):
             self._packed.clear()  # moved away: free the native copy
         return self
 

@@ -24,7 +24,9 @@ from __future__ import annotations
 import torch
 
 from elmo_fast import native
-from elmo_fast.native import PRECISIONS
+
+PRECISIONS = ("float32", "bf16x3", "bf16x2", "bfloat16", "int8")
+"""What the native kernels can be asked to compute in."""
 
 CUDA_PRECISIONS = ("float32", "bfloat16")
 """Those that a CUDA device has."""

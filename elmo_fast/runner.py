@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from elmo_fast.batching import batches_by_length, groups_of, row_groups, windows
-from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.cpu.bilm import CpuBiLm
 from elmo_fast.precision import NativePrecision
 from elmo_fast.state import State, StatefulModule, StateSlot
 from elmo_fast.word_cache import WordCached
@@ -26,25 +26,25 @@ Batch = tuple[list[int], Sequence[Tensor]]
 """The numbers of its sentences; and its layers, each (batch_size, longest + 2, output_dim), markers included."""
 
 
-class EngineBiLm(NativePrecision, WordCached, StatefulModule):
-    """A biLM of packed native weights alone, with the state that `BiLmEngine` does not keep.
+class StatefulCpuBiLm(NativePrecision, WordCached, StatefulModule):
+    """A biLM of packed native weights alone, with the state that `CpuBiLm` does not keep.
 
     Args:
         engine: the weights.
         state: "carry", "reset" or "frozen".
     """
 
-    def __init__(self, engine: BiLmEngine, state: str) -> None:
+    def __init__(self, engine: CpuBiLm, state: str) -> None:
         super().__init__(state)
-        self.engine = engine
+        self.weights = engine
 
     @property
     def precision(self) -> str:
         """The precision asked for."""
-        return self.engine.precision
+        return self.weights.precision
 
-    def _word_cache(self) -> BiLmEngine:
-        return self.engine
+    def _word_cache(self) -> CpuBiLm:
+        return self.weights
 
     def forward(self, char_ids: np.ndarray) -> list[Tensor]:
         """Returns the layers of (batch_size, num_timesteps, max_characters) character ids, markers included."""
@@ -63,7 +63,7 @@ class EngineBiLm(NativePrecision, WordCached, StatefulModule):
         state = None
         for sentence in sentences:
             slot = StateSlot(state, keep=True)
-            self._run(tokens_to_char_ids([sentence], self.engine.max_characters), slot)
+            self._run(tokens_to_char_ids([sentence], self.weights.max_characters), slot)
             state = slot.final
         self._freeze_state(state)
 
@@ -72,8 +72,8 @@ class EngineBiLm(NativePrecision, WordCached, StatefulModule):
         if slot.initial is not None:  # copied, for the engine writes the final state into it
             state = tuple(np.array(part.numpy(), dtype=np.float32, order="C") for part in slot.initial)
         elif slot.keep:
-            state = self.engine.zero_state(len(char_ids))
-        activations, _ = self.engine.forward(char_ids, state)
+            state = self.weights.zero_state(len(char_ids))
+        activations, _ = self.weights.forward(char_ids, state)
         if slot.keep:
             slot.final = tuple(torch.from_numpy(part) for part in state)
         return list(torch.from_numpy(activations).unbind(0))

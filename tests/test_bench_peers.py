@@ -13,7 +13,7 @@ from sample_sentences import ORDINARY
 from tolerances import DIFFERENT, PEER
 
 import elmo_fast
-from elmo_fast import engine, native
+from elmo_fast import dispatch, native
 from elmo_fast.bench import implementations, peers, sizes
 
 
@@ -67,7 +67,7 @@ def test_a_peer_computes_the_same(name: str, tiny_model: tuple[str, str], monkey
         with torch.inference_mode():
             expected = own(ids)["elmo_representations"][0]
         with monkeypatch.context() as patch:
-            patch.setattr(engine, "run_lstm", None)  # a peer that ran on the kernels would fail
+            patch.setattr(dispatch, "run_lstm", None)  # a peer that ran on the kernels would fail
             actual = forward(ids).float()
         np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=0, atol=PEER[precision])
         assert (actual - expected).abs().max() > DIFFERENT or precision == "float32"

@@ -8,7 +8,7 @@ import torch
 from tolerances import FLOAT32, NATIVE
 
 from elmo_fast import ElmoBiLm, _ElmoBiLm, batch_to_ids
-from elmo_fast.bilm_engine import BiLmEngine
+from elmo_fast.cpu.bilm import CpuBiLm
 
 BATCH = [["Hello", "world", "."], [], ["one"]]
 WORDS = ["@@pad@@", "Hello", "world", "one", "two"]
@@ -38,7 +38,7 @@ def test_native_equals_the_float64_reference(random_model, options: dict) -> Non
 
 
 def test_engine_is_the_same_as_the_module(random_model) -> None:  # type: ignore[no-untyped-def]
-    engine, bilm = BiLmEngine.from_files(*random_model()), ElmoBiLm(*random_model())
+    engine, bilm = CpuBiLm.from_files(*random_model()), ElmoBiLm(*random_model())
     assert (engine.num_layers, engine.output_dim, engine.projection_dim) == (3, 12, 6)
     assert (engine.cell_size, engine.max_characters) == (12, 50)
     assert engine.nbytes > 0
@@ -55,7 +55,7 @@ def test_engine_is_the_same_as_the_module(random_model) -> None:  # type: ignore
 
 
 def test_engine_checks_its_state(random_model) -> None:  # type: ignore[no-untyped-def]
-    engine = BiLmEngine.from_files(*random_model())
+    engine = CpuBiLm.from_files(*random_model())
     char_ids = batch_to_ids(BATCH).numpy()
     h, c = engine.zero_state(3)
     with pytest.raises(ValueError, match=r"state: c: expected shape \(2, 3, 24\), got \(2, 2, 24\)"):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import elmo_fast
-from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.cpu.bilm import CpuBiLm
 
 HERE = Path(__file__).resolve().parent
 SENTENCES = [
@@ -22,11 +22,11 @@ DIGEST_FILE = HERE / "data" / "tiny_digest.json"
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model: tuple[str, str]) -> BiLmEngine:
-    return BiLmEngine.from_files(*tiny_model)
+def engine(tiny_model: tuple[str, str]) -> CpuBiLm:
+    return CpuBiLm.from_files(*tiny_model)
 
 
-def embed(engine: BiLmEngine, sentences: list[list[str]], batch_size: int) -> list[np.ndarray]:
+def embed(engine: CpuBiLm, sentences: list[list[str]], batch_size: int) -> list[np.ndarray]:
     """All layers of each sentence, markers included, from a zero state."""
     vectors = []
     for first in range(0, len(sentences), batch_size):
@@ -43,7 +43,7 @@ def same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 def test_batch_threads_and_instruction_set_do_not_change_a_bit(
-    engine: BiLmEngine, every_isa: list[str], num_threads: Callable[[int], None]
+    engine: CpuBiLm, every_isa: list[str], num_threads: Callable[[int], None]
 ) -> None:
     sentences = [sentence[:6] for sentence in (SENTENCES * 4)[:64]]  # short: the generic kernels take their time
     num_threads(1)
@@ -65,7 +65,7 @@ def test_every_instruction_set_was_compared(isa: str) -> None:
     assert isa in elmo_fast.build_info()["isas_built"]
 
 
-def test_padding_does_not_change_a_bit(engine: BiLmEngine) -> None:
+def test_padding_does_not_change_a_bit(engine: CpuBiLm) -> None:
     ids = tokens_to_char_ids(SENTENCES[:3])
     wider = np.pad(ids, ((0, 2), (0, 17), (0, 0)))
     narrow, _ = engine.forward(ids)
@@ -75,7 +75,7 @@ def test_padding_does_not_change_a_bit(engine: BiLmEngine) -> None:
     assert not wide[:, :3, steps:].any()
 
 
-def test_floating_point_settings_of_the_caller_do_not_change_a_bit(engine: BiLmEngine) -> None:
+def test_floating_point_settings_of_the_caller_do_not_change_a_bit(engine: CpuBiLm) -> None:
     import torch
 
     want = embed(engine, SENTENCES, 8)
@@ -87,7 +87,7 @@ def test_floating_point_settings_of_the_caller_do_not_change_a_bit(engine: BiLmE
         torch.set_flush_denormal(False)
 
 
-def test_committed_digest_of_the_built_in_model(engine: BiLmEngine) -> None:
+def test_committed_digest_of_the_built_in_model(engine: CpuBiLm) -> None:
     """The digest was written on one machine; it must come out on every other one."""
     digest = hashlib.sha256(b"".join(part.tobytes() for part in embed(engine, SENTENCES, batch_size=8))).hexdigest()
     assert digest == json.loads(DIGEST_FILE.read_text())["sha256"]

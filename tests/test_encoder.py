@@ -7,8 +7,9 @@ import pytest
 import torch
 from tolerances import NATIVE
 
-from elmo_fast import ElmoCharacterEncoder, batch_to_ids, engine, reference
+from elmo_fast import ElmoCharacterEncoder, batch_to_ids, reference
 from elmo_fast.characters import marker_char_ids, tokens_to_char_ids
+from elmo_fast.cpu import forward
 
 BATCH = [["Hello", "world"], [], ["one", "two", "Hello"]]
 
@@ -61,10 +62,10 @@ def test_batches_with_holes(random_model, seed: int) -> None:  # type: ignore[no
         bos, eos = map(torch.tensor, marker_char_ids(50))
         marked, mask = reference.add_markers(char_ids, char_ids.any(dim=-1), bos, eos)
         read = mask | (torch.arange(num_timesteps + 2) < mask.sum(dim=1, keepdim=True))
-        table, index, actual_mask = engine.encode_batch(packed, char_ids.numpy())
+        table, index, actual_mask = forward.encode_batch(packed, char_ids.numpy())
         assert actual_mask.dtype == bool and (actual_mask == mask.numpy()).all()
         assert index.dtype == np.int32 and not index[~read.numpy()].any()
-        expected, rows = engine.encode_rows(packed, marked[read].numpy())
+        expected, rows = forward.encode_rows(packed, marked[read].numpy())
         np.testing.assert_array_equal(table[index[read.numpy()]], expected[rows])
         assert len(table) == len(expected)
 
@@ -77,7 +78,7 @@ def test_ids_that_the_model_does_not_know(random_model) -> None:  # type: ignore
         message = rf"char_ids: expected ids from 0 to 261, got {wrong} at \(2, 1, 49\)"
         for call in (
             lambda ids=char_ids: encoder(ids),
-            lambda ids=char_ids: engine.encode_batch(encoder.packed(), ids.numpy()),
+            lambda ids=char_ids: forward.encode_batch(encoder.packed(), ids.numpy()),
         ):
             with pytest.raises(ValueError, match=message):
                 call()

@@ -61,7 +61,7 @@ def test_loading_keeps_one_copy_and_needs_little_more(model: tuple[Path, Path], 
     before = memory("VmRSS")
     embedder = elmo_fast.load((sys.argv[1], sys.argv[2]), precision=sys.argv[3])
     after = memory("VmRSS")
-    report(resident=after - before, peak=memory("VmHWM") - before, packed=embedder._bilm.engine.nbytes)
+    report(resident=after - before, peak=memory("VmHWM") - before, packed=embedder._bilm.weights.nbytes)
     """
     result = measured(code, *model, precision)
     file = model[1].stat().st_size
@@ -85,7 +85,7 @@ def test_making_a_module_keeps_one_copy_and_needs_little_more(model: tuple[Path,
 def test_working_memory_is_returned(random_model: Callable[..., tuple[Path, Path]]) -> None:
     code = """
     embedder = elmo_fast.load((sys.argv[1], sys.argv[2]))
-    lstm = embedder._bilm.engine._lstm
+    lstm = embedder._bilm.weights._lstm
     table = np.ones((1, lstm.input_size), dtype=np.float32)
 
     def run(n, steps):
@@ -115,11 +115,11 @@ def test_memory_does_not_grow_from_call_to_call(tmp_path: Path) -> None:
 
 
 def test_packed_bytes_are_counted(tiny_model: tuple[str, str]) -> None:
-    from elmo_fast.bilm_engine import BiLmEngine
+    from elmo_fast.cpu.bilm import CpuBiLm
 
     sizes = {}
     for precision in ("float32", "bfloat16", "int8"):
-        engine = BiLmEngine.from_files(*tiny_model, precision=precision)
+        engine = CpuBiLm.from_files(*tiny_model, precision=precision)
         assert engine._lstm.precision_in_use == _cpu.precision_in_use(precision)
         sizes[precision] = engine._lstm.nbytes
     assert 0.45 * sizes["float32"] < sizes["bfloat16"] < 0.55 * sizes["float32"]

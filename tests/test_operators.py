@@ -12,7 +12,8 @@ import torch
 from tolerances import FLOAT32
 from torch import Tensor, nn
 
-from elmo_fast import Elmo, ElmoBiLm, ElmoLstm, batch_to_ids, ops
+from elmo_fast import Elmo, ElmoBiLm, ElmoLstm, batch_to_ids
+from elmo_fast.cpu import ops
 
 BATCH = [["Hello", "world", "."], [], ["one", "two"]]
 OTHER = [["another", "shape", "of", "batch"], ["with", "other", "words"]]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from elmo_fast import Elmo, ElmoBiLm, batch_to_ids
-from elmo_fast.bilm_engine import BiLmEngine
+from elmo_fast.cpu.bilm import CpuBiLm
 
 BATCH = [["Hello", "world", "."], [], ["one"]]
 WORDS = ["@@pad@@", "Hello", "world", "one"]
@@ -74,7 +74,7 @@ def test_pickle_does_not_hold_the_native_copy(random_model) -> None:  # type: ig
 
 @pytest.mark.parametrize("duplicate", [through_pickle, copy.deepcopy, copy.copy])
 def test_engine(random_model, duplicate) -> None:  # type: ignore[no-untyped-def]
-    engine = BiLmEngine.from_files(*random_model())
+    engine = CpuBiLm.from_files(*random_model())
     other = duplicate(engine)
     char_ids = batch_to_ids(BATCH).numpy()
     assert np.array_equal(other.forward(char_ids)[0], engine.forward(char_ids)[0])

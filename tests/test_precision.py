@@ -17,9 +17,9 @@ from sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder, ElmoLstm, _cpu, batch_to_ids, native
-from elmo_fast.bilm_engine import BiLmEngine
+from elmo_fast.cpu.bilm import CpuBiLm
 from elmo_fast.precision import PRECISIONS
-from elmo_fast.runner import EngineBiLm
+from elmo_fast.runner import StatefulCpuBiLm
 
 Model = Callable[..., tuple[Path, Path]]
 CHAR_IDS = batch_to_ids(ORDINARY)
@@ -33,8 +33,8 @@ CLASSES: dict[str, Callable[..., object]] = {
     "ElmoEmbedder": lambda files, **options: ElmoEmbedder(*files, **options),
     "ElmoLstm": lambda files, **options: ElmoLstm(6, 6, 12, 2, **options),
     "load": lambda files, **options: elmo_fast.load(files, **options),
-    "BiLmEngine": lambda files, **options: BiLmEngine.from_files(*files, **options),
-    "EngineBiLm": lambda files, **options: EngineBiLm(BiLmEngine.from_files(*files, **options), "reset"),
+    "CpuBiLm": lambda files, **options: CpuBiLm.from_files(*files, **options),
+    "StatefulCpuBiLm": lambda files, **options: StatefulCpuBiLm(CpuBiLm.from_files(*files, **options), "reset"),
 }
 every_class = pytest.mark.parametrize("make", CLASSES.values(), ids=CLASSES.keys())
 every_precision = pytest.mark.parametrize("precision", PRECISIONS)
@@ -77,7 +77,7 @@ def test_the_native_module_knows_the_same_names() -> None:
 @every_precision
 def test_the_native_copies_have_the_precision(precision: str, random_model: Model) -> None:
     bilm = elmo_fast.ElmoBiLm(*random_model(), precision=precision)
-    engine = BiLmEngine.from_files(*random_model(), precision=precision)
+    engine = CpuBiLm.from_files(*random_model(), precision=precision)
     for encoder, lstm in (
         (bilm._token_embedder.packed(), bilm._elmo_lstm.packed()),
         (engine._encoder, engine._lstm),
@@ -134,7 +134,7 @@ def test_packed_anew_when_it_runs_as_something_else(random_model: Model, monkeyp
     bilm = elmo_fast.ElmoBiLm(*random_model(), state="reset", precision="bf16x3")
     embedder = elmo_fast.load(random_model(), precision="bf16x3")
     parts = (bilm._token_embedder.packed, bilm._elmo_lstm.packed)
-    engine = embedder._bilm.engine
+    engine = embedder._bilm.weights
 
     def copies() -> list[object]:
         return [*(part() for part in parts), engine._encoder, engine._lstm]

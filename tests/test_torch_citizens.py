@@ -16,7 +16,7 @@ from tolerances import DIFFERENT, FLOAT32, GRADIENT
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from elmo_fast import Elmo, ElmoLstm, batch_to_ids, engine
+from elmo_fast import Elmo, ElmoLstm, batch_to_ids, dispatch
 
 BATCH = [["Hello", "world", "."], [], ["one", "two"]]
 
@@ -69,7 +69,7 @@ def test_training_with_a_grad_scaler(random_model: Model) -> None:
 def test_other_dtypes_train_on_the_reference_with_one_warning(
     random_model: Model, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_warned_dtypes", set())
+    monkeypatch.setattr(dispatch, "_warned_dtypes", set())
     elmo = Elmo(*random_model(), 1, True, dropout=0.0, state="reset").to(dtype)
     with pytest.warns(UserWarning, match="precision="):
         output = only(elmo)

@@ -12,9 +12,10 @@ import torch
 from tolerances import GRADIENT, NATIVE
 from torch import Tensor
 
-from elmo_fast import Elmo, ElmoBiLm, ElmoLstm, batch_to_ids, bilstm_training, encoder_training, set_isa
-from elmo_fast.packed import PackedCache
-from elmo_fast.saved import encoder_saved_size, saved_size
+from elmo_fast import Elmo, ElmoBiLm, ElmoLstm, batch_to_ids, set_isa
+from elmo_fast.cpu import bilstm_training, encoder_training
+from elmo_fast.cpu.saved_activations import encoder_saved_size, saved_size
+from elmo_fast.packed_cache import PackedCache
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

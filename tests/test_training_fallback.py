@@ -9,7 +9,7 @@ import pytest
 import torch
 from tolerances import CUDA, DIFFERENT, HALF, NATIVE
 
-from elmo_fast import Elmo, ElmoBiLm, batch_to_ids, engine
+from elmo_fast import Elmo, ElmoBiLm, batch_to_ids, dispatch
 
 BATCH = [["Hello", "world", "."], [], ["one"]]
 
@@ -163,7 +163,7 @@ def test_unchanged_weights_are_packed_once(random_model) -> None:  # type: ignor
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_other_dtypes_warn_once(random_model, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(engine, "_warned_dtypes", set())
+    monkeypatch.setattr(dispatch, "_warned_dtypes", set())
     bilm = ElmoBiLm(*random_model(), state="reset")
     expected = run(bilm)
     bilm.to(dtype)

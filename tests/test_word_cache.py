@@ -18,10 +18,10 @@ from sample_sentences import ALL, ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoBiLm, ElmoEmbedder, batch_to_ids
-from elmo_fast.bilm_engine import BiLmEngine
 from elmo_fast.cli import main
+from elmo_fast.cpu.bilm import CpuBiLm
 from elmo_fast.precision import PRECISIONS
-from elmo_fast.runner import EngineBiLm
+from elmo_fast.runner import StatefulCpuBiLm
 
 Model = Callable[..., tuple[Path, Path]]
 SENTENCE = [["A", "cat", "and", "a", "dog", "and", "a", "cat"]]
@@ -36,9 +36,9 @@ CLASSES: dict[str, tuple[Callable[..., object], Callable[..., object]]] = {
     "ElmoCharacterEncoder": (lambda files, **o: elmo_fast.ElmoCharacterEncoder(*files, **o), lambda x: x(CHAR_IDS)),
     "ElmoEmbedder": (lambda files, **o: ElmoEmbedder(*files, **o), lambda x: x.embed_batch(SENTENCE)),
     "load": (lambda files, **o: elmo_fast.load(files, **o), lambda x: x.encode(SENTENCE)),
-    "BiLmEngine": (lambda files, **o: BiLmEngine.from_files(*files, **o), lambda x: x.forward(CHAR_IDS.numpy())),
-    "EngineBiLm": (
-        lambda files, **o: EngineBiLm(BiLmEngine.from_files(*files, **o), "reset"),
+    "CpuBiLm": (lambda files, **o: CpuBiLm.from_files(*files, **o), lambda x: x.forward(CHAR_IDS.numpy())),
+    "StatefulCpuBiLm": (
+        lambda files, **o: StatefulCpuBiLm(CpuBiLm.from_files(*files, **o), "reset"),
         lambda x: x(CHAR_IDS.numpy()),
     ),
 }

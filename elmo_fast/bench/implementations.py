@@ -12,9 +12,8 @@ from torch import Tensor
 from elmo_fast import native
 from elmo_fast.bench import gpu, peers
 from elmo_fast.elmo import Elmo
-from elmo_fast.precision import CUDA_PRECISIONS
+from elmo_fast.precision import CUDA_PRECISIONS, PRECISIONS
 
-PRECISIONS = native.PRECISIONS
 PREFIX = "elmo_fast "
 _CPU = torch.device("cpu")
 

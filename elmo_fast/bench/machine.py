@@ -11,6 +11,7 @@ from typing import Any
 
 from elmo_fast import native
 from elmo_fast.bench.limits import Rates, Weights, arithmetic_rates
+from elmo_fast.info import build_info
 
 _MEGABYTE = 1 << 20
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -26,7 +27,7 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        **native.build_info(),
+        **build_info(),
     }
 
 

@@ -40,7 +40,7 @@ class CudaBiLm:
         """Computes all layers; equal words once, nothing for padding. The batch is planned on the host.
 
         Args:
-            char_ids: (batch_size, num_timesteps, max_characters) as `elmo_fast.engine.char_ids_array` returns them.
+            char_ids: (batch_size, num_timesteps, max_characters) from `elmo_fast.characters.char_ids_array`.
             state: see `elmo_fast.cuda.lstm.run_bilstm`.
         Returns:
             (num_layers, batch_size, num_timesteps + 2, 2 * projection_dim) in the storage dtype, markers included, zero

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from elmo_fast.cuda.bilm import CudaBiLm
-from elmo_fast.state import SharedLock, State
+from elmo_fast.locks import SharedLock
+from elmo_fast.state import State
 
 MOST_GRAPHS = 16
 """Graphs kept; each holds the activations of its batch. The least recently used one goes first."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from elmo_fast import engine
+from elmo_fast import dispatch
 from elmo_fast.cuda.backend import Backend, choose
 
 MOST_LAYERS = 8
@@ -15,7 +15,7 @@ MOST_LAYERS = 8
 
 def mix_backend(layers: Sequence[Tensor], parameters: Sequence[Tensor]) -> Backend | None:
     """Returns the kernels that can mix these layers by these parameters now, or None: see `backend.choose`."""
-    if len(layers) > MOST_LAYERS or engine.needs_gradient((*layers, *parameters)):
+    if len(layers) > MOST_LAYERS or dispatch.needs_gradient((*layers, *parameters)):
         return None
     choice = choose(layers, "float32")
     return None if choice is None or any(p.device != layers[0].device for p in parameters) else choice.backend

@@ -7,7 +7,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from elmo_fast import engine
+from elmo_fast import dispatch
 from elmo_fast.bench.peers import Forward
 from elmo_fast.elmo import Elmo
 
@@ -20,8 +20,8 @@ def load(options_file: str, weight_file: str, device: torch.device | str = "cpu"
         # Otherwise the reference runs only with autograd on, in another dtype or on another device: slower ways.
         with (
             torch.inference_mode(),
-            mock.patch.object(engine, "runs_native", lambda tensors: False),
-            mock.patch.object(engine, "needs_gradient", lambda tensors: True),  # which the CUDA kernels ask
+            mock.patch.object(dispatch, "runs_native", lambda tensors: False),
+            mock.patch.object(dispatch, "needs_gradient", lambda tensors: True),  # which the CUDA kernels ask
         ):
             return module(char_ids)["elmo_representations"][0]
 

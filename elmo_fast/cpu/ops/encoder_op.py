@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from elmo_fast import native
-from elmo_fast.encoder_training import encoder_backward, encoder_forward
-from elmo_fast.ops.registration import cpu_kernel, define, refuse_second_derivatives
-from elmo_fast.packed import PackedCache
+from elmo_fast.cpu import pack as packing
+from elmo_fast.cpu.encoder_training import encoder_backward, encoder_forward
+from elmo_fast.cpu.ops.registration import cpu_kernel, define, refuse_second_derivatives
+from elmo_fast.cpu.saved_activations import encoder_saved_size
+from elmo_fast.packed_cache import PackedCache
 from elmo_fast.parameters import encoder_parts
-from elmo_fast.saved import encoder_saved_size
 
 _OPTIONS = "int n_convolutions, int n_highways, str activation"
 
@@ -39,7 +40,7 @@ def _packed_encoder(
 ) -> native._cpu.TokenEncoder:
     def pack(arrays: list[Any]) -> native._cpu.TokenEncoder:
         embedding, convolutions, highways, projection = encoder_parts(arrays, n_convolutions, n_highways)
-        return native.pack_encoder(
+        return packing.pack_encoder(
             embedding, convolutions, activation, highways, projection, max_characters, precision, word_cache_size
         )
 

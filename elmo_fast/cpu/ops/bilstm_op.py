@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from elmo_fast import native
-from elmo_fast.bilstm_training import LstmOptions, bilstm_backward, bilstm_forward
-from elmo_fast.ops.registration import cpu_kernel, define, refuse_second_derivatives
-from elmo_fast.packed import PackedCache
+from elmo_fast.cpu import pack as packing
+from elmo_fast.cpu.bilstm_training import LstmOptions, bilstm_backward, bilstm_forward
+from elmo_fast.cpu.ops.registration import cpu_kernel, define, refuse_second_derivatives
+from elmo_fast.cpu.saved_activations import saved_size
+from elmo_fast.packed_cache import PackedCache
 from elmo_fast.parameters import lstm_layers
-from elmo_fast.saved import saved_size
 
 _OPTIONS = "float cell_clip, float proj_clip, bool use_skip_connections"
 
@@ -30,14 +31,14 @@ define(
 
 def _packed_bilstm(weights: Sequence[Tensor], options: LstmOptions, precision: str, key: Tensor) -> native._cpu.BiLstm:
     def pack(arrays: list[Any]) -> native._cpu.BiLstm:
-        return native.pack_lstm(lstm_layers(arrays), *options, precision)
+        return packing.pack_lstm(lstm_layers(arrays), *options, precision)
 
     return PackedCache.of(key).get(weights, pack, native.precision_in_use(precision))
 
 
 def packed_backward(weights: Sequence[Tensor], options: LstmOptions, key: Tensor) -> Sequence[native._cpu.LstmBackward]:
     def pack(arrays: list[Any]) -> list[native._cpu.LstmBackward]:
-        return native.pack_backward(arrays[1::4], arrays[3::4], options.cell_clip, options.proj_clip)
+        return packing.pack_backward(arrays[1::4], arrays[3::4], options.cell_clip, options.proj_clip)
 
     return PackedCache.of(key).get(weights, pack, "backward")
 

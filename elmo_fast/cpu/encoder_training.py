@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elmo_fast.cpu.saved_activations import array_of, encoder_saved_size, lazy_zeros, zeros
 from elmo_fast.native import _cpu, get_num_threads
 from elmo_fast.parameters import encoder_parts
-from elmo_fast.saved import array_of, encoder_saved_size, lazy_zeros, zeros
 
 # Where nothing was kept, the backward pass computes it again for so many distinct words at a time.
 _WORDS_AGAIN = 1024

@@ -1,7 +1,7 @@
 """The biLSTM's passes that training needs: forward with what a gradient asks for kept, and backward.
 
 What must go step by step through time runs on native kernels; products over all tokens at once are torch's. Everything
-is float32 on the CPU, and deterministic. `elmo_fast.ops` makes torch operators of these functions.
+is float32 on the CPU, and deterministic. `elmo_fast.cpu.ops` makes torch operators of these functions.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast.engine import empty_tensor
+from elmo_fast.cpu.forward import empty_tensor
+from elmo_fast.cpu.saved_activations import array_of, lazy_zeros, saved_size, zeros
 from elmo_fast.native import _cpu, get_num_threads
-from elmo_fast.saved import array_of, lazy_zeros, saved_size, zeros
 
 # Where nothing was kept, the backward pass computes it again for so many tokens at a time.
 _TOKENS_AGAIN = 1024

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elmo_fast.engine import ArrayState, char_ids_array, encode_batch, run_bilm
-from elmo_fast.native import lstm_arguments, restore_encoder, restore_lstm
-from elmo_fast.packing import pack_files
+from elmo_fast.characters import char_ids_array
+from elmo_fast.cpu.forward import ArrayState, encode_batch, run_bilm
+from elmo_fast.cpu.pack import lstm_arguments, pack_files, restore_encoder, restore_lstm
+from elmo_fast.locks import SharedLock
 from elmo_fast.precision import NativePrecision, check_precision
-from elmo_fast.state import SharedLock
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached, check_word_cache_size
 
 if TYPE_CHECKING:
     from elmo_fast import _cpu
 
 
-class BiLmEngine(NativePrecision, WordCached):
+class CpuBiLm(NativePrecision, WordCached):
     """A biLM on the native CPU kernels: character ids in, all layers out. It holds its packed weights and nothing else.
 
     It has no LSTM state of its own, and threads may share it. It remembers words (`elmo_fast.word_cache`), which shows
@@ -50,8 +50,8 @@ class BiLmEngine(NativePrecision, WordCached):
         *,
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
-    ) -> BiLmEngine:
-        """Reads a model from local files and keeps the packed weights alone; see `elmo_fast.packing.pack_files`.
+    ) -> CpuBiLm:
+        """Reads a model from local files and keeps the packed weights alone; see `elmo_fast.cpu.pack.pack_files`.
 
         Args:
             options_file, weight_file: paths.
@@ -128,11 +128,11 @@ class BiLmEngine(NativePrecision, WordCached):
                     self._packed_for = self.precision_in_use
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore_engine, (self._encoder.weights(), lstm_arguments(self._lstm))
+        return _restore, (self._encoder.weights(), lstm_arguments(self._lstm))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> BiLmEngine:
+    def __deepcopy__(self, memo: dict[int, Any]) -> CpuBiLm:
         return self  # no result of it ever changes
 
 
-def _restore_engine(encoder: Any, lstm: Any) -> BiLmEngine:
-    return BiLmEngine(restore_encoder(encoder), restore_lstm(lstm))
+def _restore(encoder: Any, lstm: Any) -> CpuBiLm:
+    return CpuBiLm(restore_encoder(encoder), restore_lstm(lstm))

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast import engine, native
-from elmo_fast.state import SharedLock
+from elmo_fast import dispatch, native
+from elmo_fast.locks import SharedLock
 
 _SAMPLES = 16
 _PROGRAMS = 4
@@ -163,13 +163,13 @@ class PackedCache:
     def get_if_native(
         self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None
     ) -> Any:
-        """As `get`, or None where the native kernels cannot run with these parameters: `engine.runs_native`."""
-        if engine.is_transformed():
+        """As `get`, or None where the native kernels cannot run with these parameters: `dispatch.runs_native`."""
+        if dispatch.is_transformed():
             return None
         entry = self._entries.get(form)
         if entry is not None and entry.still(parameters):  # then it was packed of the right kind of tensors
-            return None if engine.needs_gradient(parameters) else entry.packed
-        return self.get(parameters, build, form) if engine.runs_native(parameters) else None
+            return None if dispatch.needs_gradient(parameters) else entry.packed
+        return self.get(parameters, build, form) if dispatch.runs_native(parameters) else None
 
     def peek(self, form: Hashable = None) -> Any:
         """Returns what the last `get` with this form returned, or None."""

@@ -1,0 +1,113 @@
+"""Arrays or model files -> packed native weights. Files are packed piece by piece, never whole in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from elmo_fast.native import _cpu, get_num_threads
+from elmo_fast.parallel import run_tasks
+from elmo_fast.weights import LstmWeights, Options, WeightFile, open_weights, read_options
+
+ArrayPair = tuple[np.ndarray, np.ndarray]
+LstmArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def pack_encoder(
+    char_embedding: np.ndarray,
+    convolutions: Sequence[ArrayPair],
+    activation: str,
+    highways: Sequence[ArrayPair],
+    projection: ArrayPair | None,
+    max_characters: int,
+    precision: str = "float32",
+    word_cache_size: int = 0,
+) -> _cpu.TokenEncoder:
+    """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
+    return _cpu.TokenEncoder(
+        char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision,
+        word_cache_size, get_num_threads(),
+    )  # fmt: skip
+
+
+def pack_lstm(
+    layers: Sequence[tuple[LstmArrays, LstmArrays]],
+    cell_clip: float,
+    proj_clip: float,
+    use_skip_connections: bool,
+    precision: str = "float32",
+) -> _cpu.BiLstm:
+    """Packs a biLSTM; shapes as in `elmo_fast.weights.LstmWeights`, float32, C-contiguous; a clip of 0 is none."""
+    tasks = [partial(_cpu.LstmLayer, *arrays, precision) for pair in layers for arrays in pair]
+    packed = run_tasks(tasks, get_num_threads())
+    return _cpu.BiLstm(list(zip(packed[0::2], packed[1::2], strict=True)), cell_clip, proj_clip, use_skip_connections)
+
+
+def pack_backward(
+    state_weights: Sequence[np.ndarray], projections: Sequence[np.ndarray], cell_clip: float, proj_clip: float
+) -> list[_cpu.LstmBackward]:
+    """Packs the backward passes of layer 0's two directions, then of layer 1's, and so on; arguments as `pack_lstm`."""
+    pairs = zip(state_weights, projections, strict=True)
+    return run_tasks([partial(_cpu.LstmBackward, *pair, cell_clip, proj_clip) for pair in pairs], get_num_threads())
+
+
+def restore_encoder(arguments: Sequence[Any]) -> _cpu.TokenEncoder:
+    """Rebuilds a token encoder from its `weights()`."""
+    return _cpu.TokenEncoder(*arguments)
+
+
+def lstm_arguments(lstm: _cpu.BiLstm) -> tuple[Any, ...]:
+    """What `restore_lstm` makes the biLSTM of, as plain arrays and numbers."""
+    layers, *options = lstm.arguments()
+    return [tuple(layer.weights() for layer in pair) for pair in layers], *options
+
+
+def restore_lstm(arguments: Sequence[Any]) -> _cpu.BiLstm:
+    """Rebuilds a biLSTM from its `lstm_arguments`."""
+    layers, *options = arguments
+    return _cpu.BiLstm([tuple(_cpu.LstmLayer(*weights) for weights in pair) for pair in layers], *options)
+
+
+def pack_files(
+    options_file: str | os.PathLike[str],
+    weight_file: str | os.PathLike[str],
+    precision: str = "float32",
+    word_cache_size: int = 0,
+) -> tuple[_cpu.TokenEncoder, _cpu.BiLstm]:
+    """Reads a model from local files and packs it.
+
+    Memory beyond the packed weights is at most that of two pieces in float32 (`elmo_fast.parallel.IN_FLIGHT`): a piece
+    is one direction of one LSTM layer, or the token encoder.
+
+    Args:
+        options_file, weight_file: paths.
+        precision: of the packed weights.
+        word_cache_size: of the token encoder.
+    Raises:
+        FileNotFoundError: a file is missing.
+        WeightsError: a file is wrong or damaged; nothing was packed if a name, shape or type is wrong.
+    """
+    options = read_options(options_file)
+    with open_weights(weight_file, options) as file:
+        tasks: list[Callable[[], Any]] = [partial(_pack_direction, read, precision) for read in file.directions()]
+        # The encoder last and alone: with a layer beside it, both would be there twice when all else is packed.
+        tasks.append(partial(_pack_encoder, file, options, precision, word_cache_size))
+        *directions, encoder = run_tasks(tasks, get_num_threads())
+    layers = list(zip(directions[0::2], directions[1::2], strict=True))
+    return encoder, _cpu.BiLstm(layers, options.cell_clip, options.proj_clip, options.use_skip_connections)
+
+
+def _pack_direction(read: Callable[[], LstmWeights], precision: str) -> _cpu.LstmLayer:
+    return _cpu.LstmLayer(*read().as_tuple(), precision)
+
+
+def _pack_encoder(file: WeightFile, options: Options, precision: str, word_cache_size: int) -> _cpu.TokenEncoder:
+    weights = file.encoder()
+    return pack_encoder(
+        weights.char_embedding, weights.convolutions, options.activation, weights.highways, weights.projection,
+        options.max_characters, precision, word_cache_size,
+    )  # fmt: skip

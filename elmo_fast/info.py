@@ -1,0 +1,36 @@
+"""What this installation is: versions, instruction sets, precisions, CUDA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from elmo_fast._version import __version__
+from elmo_fast.cuda import backend
+from elmo_fast.native import _cpu, get_num_threads, precision_in_use
+from elmo_fast.precision import PRECISIONS
+
+
+def build_info() -> dict[str, Any]:
+    """Describes this installation.
+
+    Returns:
+        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), precisions (for
+        each that can be asked for, what it runs as with this instruction set), cuda_built (whether native CUDA kernels
+        are built in), cuda_devices (how many they see), num_threads, compiler, and the versions torch and numpy.
+    """
+    return {
+        "version": __version__,
+        "isas_built": list(_cpu.isas_built()),
+        "isas_available": list(_cpu.isas_available()),
+        "isa": _cpu.get_isa(),
+        "precisions": {precision: precision_in_use(precision) for precision in PRECISIONS},
+        "cuda_built": backend.is_built(),
+        "cuda_devices": backend.device_count(),
+        "num_threads": get_num_threads(),
+        "compiler": _cpu.compiler(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
