@@ -222,7 +222,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
 
     def _run_native(
         self,
-        encoder: native._cpu.TokenEncoder | None,
+        encoder: native._cpu.CachedTokenEncoder | None,
         lstm: native._cpu.BiLstm,
         inputs: Tensor,
         word_inputs: Tensor | None,
@@ -263,7 +263,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         dtype = self._token_embedder._char_embedding_weights.dtype
         return {"activations": list(activations.to(dtype).unbind(0)), "mask": mask}
 
-    def _native_parts(self, from_words: bool) -> tuple[native._cpu.TokenEncoder | None, native._cpu.BiLstm] | None:
+    def _native_parts(self, from_words: bool) -> tuple[native._cpu.CachedTokenEncoder | None, native._cpu.BiLstm] | None:
         """Token encoder (None for cached words) and LSTM, packed, if the whole pass can run natively as one."""
         encoder = None
         if from_words:

@@ -175,11 +175,11 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         """Whether the native kernels can run now."""
         return dispatch.runs_native(self._tensors())
 
-    def packed_if_native(self) -> native._cpu.TokenEncoder | None:
+    def packed_if_native(self) -> native._cpu.CachedTokenEncoder | None:
         """Returns what `packed` does, or None where the native kernels cannot run now."""
         return self._packed.get_if_native(self._tensors(), self._pack, self.precision_in_use)
 
-    def packed(self) -> native._cpu.TokenEncoder:
+    def packed(self) -> native._cpu.CachedTokenEncoder:
         """Returns the native copy of the parameters as they are now."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
@@ -221,14 +221,14 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         convolutions, highways, _ = self._linears()
         return encoder_parts(tensors, len(convolutions), len(highways))
 
-    def _pack(self, arrays: list[np.ndarray]) -> native._cpu.TokenEncoder:
+    def _pack(self, arrays: list[np.ndarray]) -> native._cpu.CachedTokenEncoder:
         embedding, convolutions, highways, projection = self._structure(arrays)
         return pack.pack_encoder(
             embedding, convolutions, self._activation, highways, projection, self._max_characters, self.precision,
             self._word_cache_size,
         )  # fmt: skip
 
-    def _word_cache(self) -> native._cpu.TokenEncoder | None:
+    def _word_cache(self) -> native._cpu.CachedTokenEncoder | None:
         packed = self._packed.peek(self.precision_in_use)
         return None if isinstance(packed, CudaEncoder) else packed
 

@@ -12,9 +12,9 @@
 // enter.
 #pragma once
 
-#include "../number_formats.h"
-#include "int8_product-inl.h"
-#include "product-inl.h"
+#include "cpu/int8_product-inl.h"
+#include "cpu/number_formats.h"
+#include "cpu/product-inl.h"
 
 namespace elmo_fast {
 namespace {

@@ -5,8 +5,8 @@
 // with the bias (rounding is monotonic), which is therefore added once.
 #pragma once
 
-#include "../kernels.h"
-#include "math-inl.h"
+#include "cpu/kernels.h"
+#include "cpu/math-inl.h"
 
 namespace elmo_fast {
 namespace {

@@ -1,9 +1,9 @@
 // Dense layers of the token encoder and the LSTM's input product: bias or highway gate applied to the tile in L1.
 #pragma once
 
-#include "math-inl.h"
-#include "product-inl.h"
-#include "vec_several.h"
+#include "cpu/math-inl.h"
+#include "cpu/product-inl.h"
+#include "cpu/vec_several.h"
 
 namespace elmo_fast {
 namespace {

@@ -11,7 +11,7 @@
 // tiles of this one are computed.
 #pragma once
 
-#include "product-inl.h"
+#include "cpu/product-inl.h"
 
 namespace elmo_fast {
 namespace {

@@ -7,8 +7,8 @@
 // kMaxRows, kMaxUnits: the largest tile.
 #pragma once
 
-#include "../number_formats.h"
-#include "product-inl.h"
+#include "cpu/number_formats.h"
+#include "cpu/product-inl.h"
 
 namespace elmo_fast {
 namespace {

@@ -1,9 +1,9 @@
 // Compiled for AMX and the AVX-512 sets that come with it: products on matrix tiles, the rest is AVX-512's.
-#include "amx_tiles.h"
-#include "vec_avx512.h"
+#include "cpu/amx_tiles.h"
+#include "cpu/vec_avx512.h"
 
-#include "amx_product-inl.h"
-#include "table-inl.h"
+#include "cpu/amx_product-inl.h"
+#include "cpu/table-inl.h"
 
 extern "C" const elmo_fast::ProductKernels* elmo_fast::elmo_fast_products_amx() {
   static constexpr ProductKernels kProducts[kPrecisions] = {

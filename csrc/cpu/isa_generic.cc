@@ -1,7 +1,7 @@
 // The plain unit assumes no instruction set: it defines the bits, not the speed.
-#include "vec_generic.h"
+#include "cpu/vec_generic.h"
 
-#include "table-inl.h"
+#include "cpu/table-inl.h"
 
 extern "C" const elmo_fast::KernelTable* elmo_fast::elmo_fast_kernels_generic() {
   static constexpr KernelTable kTable = make_table<GenericVec<4>, GenericDot>("generic");

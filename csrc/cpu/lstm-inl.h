@@ -6,9 +6,9 @@
 // Source: Sak et al. 2014, arXiv:1402.1128; clipping and skip connection as in bilm-tf.
 #pragma once
 
-#include "math-inl.h"
-#include "product-inl.h"
-#include "vec_several.h"
+#include "cpu/math-inl.h"
+#include "cpu/product-inl.h"
+#include "cpu/vec_several.h"
 
 namespace elmo_fast {
 namespace {

@@ -5,7 +5,7 @@
 // between processors. The coefficients are minimax fits to the stated intervals.
 #pragma once
 
-#include "always_inline.h"
+#include "cpu/always_inline.h"
 
 namespace elmo_fast {
 namespace {

@@ -7,8 +7,8 @@
 //     finish(row, unit, units, tile) for every row: tile is the row's sums, units * 16 floats, and free to overwrite
 #pragma once
 
-#include "../kernels.h"
-#include "always_inline.h"
+#include "cpu/always_inline.h"
+#include "cpu/kernels.h"
 
 namespace elmo_fast {
 namespace {

@@ -1,11 +1,11 @@
 // The kernel table of one instruction set, filled from the templates. Included once by each isa_*.cc.
 #pragma once
 
-#include "char_cnn-inl.h"
-#include "dense-inl.h"
-#include "float_product-inl.h"
-#include "int8_product-inl.h"
-#include "lstm-inl.h"
+#include "cpu/char_cnn-inl.h"
+#include "cpu/dense-inl.h"
+#include "cpu/float_product-inl.h"
+#include "cpu/int8_product-inl.h"
+#include "cpu/lstm-inl.h"
 
 namespace elmo_fast {
 namespace {

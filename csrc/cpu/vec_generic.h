@@ -9,7 +9,7 @@
 // whether prefetch() does anything.
 #pragma once
 
-#include "../kernels.h"
+#include "cpu/kernels.h"
 
 namespace elmo_fast {
 namespace {

@@ -3,8 +3,8 @@
 // Meaning of each function: vec_generic.h.
 #pragma once
 
-#include "../kernels.h"
-#include "always_inline.h"
+#include "cpu/always_inline.h"
+#include "cpu/kernels.h"
 
 namespace elmo_fast {
 namespace {

@@ -1,14 +1,14 @@
 // The binding of the CUDA kernels: pointers are integers, as torch's data_ptr() and cuda_stream give them. It refuses
 // what no tensor could be; shapes, dtypes and devices are checked where the tensors are known.
-#include "bind_cuda.h"
+#include "cuda/bind_cuda.h"
 
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "device.h"
-#include "launch.h"
+#include "cuda/device.h"
+#include "cuda/launch.h"
 
 namespace elmo_fast {
 namespace {
@@ -33,7 +33,7 @@ void check_positive(const char* name, int64_t value) {
 
 // An attribute that holds an address.
 template <class Class, class T>
-void pointer(Class& c, const char* name, T* Class::type::*member, size_t alignment = 4) {
+void pointer(Class& c, const char* name, T* Class::type::* member, size_t alignment = 4) {
   c.def_property(
       name, [member](const typename Class::type& p) { return reinterpret_cast<uintptr_t>(p.*member); },
       [=](typename Class::type& p, uintptr_t value) {
@@ -60,7 +60,7 @@ void pointers(Class& c, const char* name, T* (Class::type::*member)[2], size_t a
 }
 
 template <class Class, class T>
-void size(Class& c, const char* name, T Class::type::*member) {
+void size(Class& c, const char* name, T Class::type::* member) {
   c.def_property(
       name, [member](const typename Class::type& p) { return p.*member; },
       [=](typename Class::type& p, T value) {
@@ -178,7 +178,7 @@ void bind_cuda(py::module_& m) {
       },
       py::arg("device"), py::arg("storage"), py::arg("plan"));
 
-  py::class_<gpu::CharCnnParams> cnn(m, "CharCnn", py::module_local());
+  py::class_<gpu::CharCnnParams> cnn(m, "CharCnnParams", py::module_local());
   cnn.def(py::init<>()).def_readwrite("is_tanh", &gpu::CharCnnParams::is_tanh);
   pointer(cnn, "char_ids", &gpu::CharCnnParams::char_ids);
   pointer(cnn, "tables", &gpu::CharCnnParams::tables, 2);
@@ -208,7 +208,7 @@ void bind_cuda(py::module_& m) {
       py::arg("device"), py::arg("storage"), py::arg("gates"), py::arg("x"), py::arg("out"), py::arg("n"),
       py::arg("size"), py::arg("stream"));
 
-  py::class_<gpu::ScalarMixParams> mix(m, "ScalarMix", py::module_local());
+  py::class_<gpu::ScalarMixParams> mix(m, "ScalarMixParams", py::module_local());
   mix.def(py::init<>());
   pointer(mix, "weights", &gpu::ScalarMixParams::weights);
   pointer(mix, "mask", &gpu::ScalarMixParams::mask, 1);
@@ -220,7 +220,7 @@ void bind_cuda(py::module_& m) {
         py::arg("stream"));
 
   using Layer = gpu::LstmLayerParams;
-  py::class_<Layer> layer(m, "LstmLayer", py::module_local());
+  py::class_<Layer> layer(m, "LstmLayerParams", py::module_local());
   layer.def(py::init<>())
       .def_readwrite("cell_clip", &Layer::cell_clip)
       .def_readwrite("proj_clip", &Layer::proj_clip)

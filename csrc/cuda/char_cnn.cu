@@ -2,8 +2,8 @@
 // when the model was loaded. A block is one word and 256 filters, so that a warp reads a table's row in one piece.
 //
 // Source: Kim et al. 2016, arXiv:1508.06615.
-#include "dispatch.cuh"
-#include "launch.h"
+#include "cuda/launch.h"
+#include "cuda/template_choice.cuh"
 
 namespace elmo_fast {
 namespace gpu {

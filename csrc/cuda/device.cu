@@ -1,4 +1,4 @@
-#include "gpu.cuh"
+#include "cuda/gpu.cuh"
 
 namespace elmo_fast {
 namespace gpu {

@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <string>
 
-#include "device.h"
-#include "mutants.h"
+#include "cuda/device.h"
+#include "cuda/mutants.h"
 
 namespace elmo_fast {
 namespace gpu {

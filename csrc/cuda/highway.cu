@@ -1,8 +1,8 @@
 // The gates of a highway layer, behind the dense product of both of its halves.
 //
 // Source: Srivastava et al. 2015, arXiv:1505.00387.
-#include "dispatch.cuh"
-#include "launch.h"
+#include "cuda/launch.h"
+#include "cuda/template_choice.cuh"
 
 namespace elmo_fast {
 namespace gpu {

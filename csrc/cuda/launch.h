@@ -2,8 +2,8 @@
 // all of them can be captured in a CUDA graph. `stream` is a cudaStream_t of the current device; errors are gpu::Error.
 #pragma once
 
-#include "params.h"
-#include "persistent_plan.h"
+#include "cuda/kernel_params.h"
+#include "cuda/persistent_plan.h"
 
 namespace elmo_fast {
 namespace gpu {

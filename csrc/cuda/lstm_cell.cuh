@@ -5,8 +5,8 @@
 // Source: Sak et al. 2014, arXiv:1402.1128; clipping and skip connection as in bilm-tf.
 #pragma once
 
-#include "params.h"
-#include "storage.cuh"
+#include "cuda/kernel_params.h"
+#include "cuda/storage.cuh"
 
 namespace elmo_fast {
 namespace gpu {

@@ -2,9 +2,9 @@
 // in shared memory for all steps (persistent_plan.h) and meets the others twice a step.
 //
 // Source: the idea of persistent recurrent weights: Diamos et al. 2016, "Persistent RNNs".
-#include "dispatch.cuh"
-#include "launch.h"
-#include "lstm_cell.cuh"
+#include "cuda/launch.h"
+#include "cuda/lstm_cell.cuh"
+#include "cuda/template_choice.cuh"
 
 namespace elmo_fast {
 namespace gpu {

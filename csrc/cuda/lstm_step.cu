@@ -3,9 +3,9 @@
 // All weights are read at every step, once for a tile of up to 8 rows. The tiles are the grid's fastest index: blocks
 // that read the same weights run together, and all but the first find them in the L2 cache. Blocks are many, so that
 // the memory system is busy even for a single row: at cell_size 4096, 512 of 8 cells and 128 of 4 outputs a direction.
-#include "dispatch.cuh"
-#include "launch.h"
-#include "lstm_cell.cuh"
+#include "cuda/launch.h"
+#include "cuda/lstm_cell.cuh"
+#include "cuda/template_choice.cuh"
 
 namespace elmo_fast {
 namespace gpu {

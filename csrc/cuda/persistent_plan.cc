@@ -1,8 +1,8 @@
-#include "persistent_plan.h"
+#include "cuda/persistent_plan.h"
 
 #include <algorithm>
 
-#include "params.h"
+#include "cuda/kernel_params.h"
 
 namespace elmo_fast {
 namespace gpu {

@@ -17,7 +17,7 @@
 
 #include <cstddef>
 
-#include "device.h"
+#include "cuda/device.h"
 
 namespace elmo_fast {
 namespace gpu {

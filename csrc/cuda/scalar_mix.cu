@@ -1,8 +1,8 @@
 // The weighted sum of a biLM's layers, without the sentence markers and zero on padding, in one pass over memory.
 //
 // Source: Peters et al. 2018, arXiv:1802.05365, equation 1.
-#include "dispatch.cuh"
-#include "launch.h"
+#include "cuda/launch.h"
+#include "cuda/template_choice.cuh"
 
 namespace elmo_fast {
 namespace gpu {

@@ -1,7 +1,7 @@
 // What weights and activations are stored in. Every kernel computes in float.
 #pragma once
 
-#include "gpu.cuh"
+#include "cuda/gpu.cuh"
 
 namespace elmo_fast {
 namespace gpu {

@@ -30,7 +30,7 @@ class CpuBiLm(NativePrecision, WordCached):
         projection_dim, cell_size, max_characters: sizes of the model.
     """
 
-    def __init__(self, encoder: _cpu.TokenEncoder, lstm: _cpu.BiLstm) -> None:
+    def __init__(self, encoder: _cpu.CachedTokenEncoder, lstm: _cpu.BiLstm) -> None:
         self._precision = lstm.precision
         self._packed_for = self.precision_in_use
         self._encoder = encoder
@@ -75,7 +75,7 @@ class CpuBiLm(NativePrecision, WordCached):
         """Returns what the word cache holds and has done."""
         return CacheInfo(**self._word_cache().cache_info())
 
-    def _word_cache(self) -> _cpu.TokenEncoder:
+    def _word_cache(self) -> _cpu.CachedTokenEncoder:
         return self._encoder
 
     def forward(self, char_ids: np.ndarray, state: ArrayState | None = None) -> tuple[np.ndarray, np.ndarray]:

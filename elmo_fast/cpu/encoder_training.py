@@ -20,7 +20,7 @@ _WORDS_AGAIN = 1024
 
 
 def encoder_forward(
-    native: _cpu.TokenEncoder, char_ids: Tensor, n_filters: int, n_highways: int, keep: bool
+    native: _cpu.CachedTokenEncoder, char_ids: Tensor, n_filters: int, n_highways: int, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Encodes words, equal ones once.
 
@@ -47,7 +47,7 @@ def encoder_forward(
 
 
 def encoder_backward(
-    native: _cpu.TokenEncoder,
+    native: _cpu.CachedTokenEncoder,
     dtable: Tensor,
     char_ids: Tensor,
     index: Tensor,
@@ -83,7 +83,7 @@ def encoder_backward(
 
 
 def _gradients(
-    native: _cpu.TokenEncoder,
+    native: _cpu.CachedTokenEncoder,
     d: Tensor,
     char_ids: Tensor,
     weights: Sequence[Tensor],

@@ -52,7 +52,7 @@ def add_markers(x: np.ndarray, mask: np.ndarray, bos: np.ndarray, eos: np.ndarra
     return marked, marked_mask
 
 
-def encode_batch(encoder: _cpu.TokenEncoder, char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def encode_batch(encoder: _cpu.CachedTokenEncoder, char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Adds the markers and encodes the positions that anything reads, equal ones once.
 
     Args:
@@ -67,7 +67,7 @@ def encode_batch(encoder: _cpu.TokenEncoder, char_ids: np.ndarray) -> tuple[np.n
     return encoder.encode_batch(char_ids, *marker_char_ids(char_ids.shape[2]), get_num_threads())
 
 
-def encode_rows(encoder: _cpu.TokenEncoder, char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def encode_rows(encoder: _cpu.CachedTokenEncoder, char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Encodes (n, max_characters) int64 ids; returns the table of distinct rows and an (n,) int32 index into it."""
     if not len(char_ids):
         return np.zeros((0, encoder.output_dim), dtype=np.float32), np.zeros(0, dtype=np.int32)

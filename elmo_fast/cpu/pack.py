@@ -26,9 +26,9 @@ def pack_encoder(
     max_characters: int,
     precision: str = "float32",
     word_cache_size: int = 0,
-) -> _cpu.TokenEncoder:
+) -> _cpu.CachedTokenEncoder:
     """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
-    return _cpu.TokenEncoder(
+    return _cpu.CachedTokenEncoder(
         char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision,
         word_cache_size, get_num_threads(),
     )  # fmt: skip
@@ -55,9 +55,9 @@ def pack_backward(
     return run_tasks([partial(_cpu.LstmBackward, *pair, cell_clip, proj_clip) for pair in pairs], get_num_threads())
 
 
-def restore_encoder(arguments: Sequence[Any]) -> _cpu.TokenEncoder:
+def restore_encoder(arguments: Sequence[Any]) -> _cpu.CachedTokenEncoder:
     """Rebuilds a token encoder from its `weights()`."""
-    return _cpu.TokenEncoder(*arguments)
+    return _cpu.CachedTokenEncoder(*arguments)
 
 
 def lstm_arguments(lstm: _cpu.BiLstm) -> tuple[Any, ...]:
@@ -77,7 +77,7 @@ def pack_files(
     weight_file: str | os.PathLike[str],
     precision: str = "float32",
     word_cache_size: int = 0,
-) -> tuple[_cpu.TokenEncoder, _cpu.BiLstm]:
+) -> tuple[_cpu.CachedTokenEncoder, _cpu.BiLstm]:
     """Reads a model from local files and packs it.
 
     Memory beyond the packed weights is at most that of two pieces in float32 (`elmo_fast.parallel.IN_FLIGHT`): a piece
@@ -105,7 +105,7 @@ def _pack_direction(read: Callable[[], LstmWeights], precision: str) -> _cpu.Lst
     return _cpu.LstmLayer(*read().as_tuple(), precision)
 
 
-def _pack_encoder(file: WeightFile, options: Options, precision: str, word_cache_size: int) -> _cpu.TokenEncoder:
+def _pack_encoder(file: WeightFile, options: Options, precision: str, word_cache_size: int) -> _cpu.CachedTokenEncoder:
     weights = file.encoder()
     return pack_encoder(
         weights.char_embedding, weights.convolutions, options.activation, weights.highways, weights.projection,

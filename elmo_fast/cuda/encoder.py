@@ -44,7 +44,7 @@ def encode_tokens(backend: Backend, weights: CudaEncoder, char_ids: Tensor) -> T
 def _char_cnn(backend: Backend, weights: CudaEncoder, char_ids: Tensor) -> Tensor:
     n, n_filters = len(char_ids), sum(weights.n_filters)
     out = backend.empty(n, n_filters, dtype=weights.dtype)
-    params = backend.kernels.CharCnn()
+    params = backend.kernels.CharCnnParams()
     params.char_ids = backend.address("char_ids", char_ids, torch.int32, n, weights.max_characters)
     params.tables = backend.address("tables", weights.tables, weights.dtype, weights.tables.numel())
     params.bias = backend.address("bias", weights.bias, torch.float32, n_filters)

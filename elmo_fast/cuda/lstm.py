@@ -134,7 +134,7 @@ class _Buffers:
 
     def params(self, out: Tensor, below: Tensor | None, above: Tensor | None) -> Any:
         backend, weights, plan = self._backend, self._weights, self._plan
-        params = backend.kernels.LstmLayer()
+        params = backend.kernels.LstmLayerParams()
         params.out = backend.address(
             "out", out, weights.dtype, plan.batch_size, plan.num_timesteps, 2 * weights.projection_dim
         )

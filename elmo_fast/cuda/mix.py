@@ -42,7 +42,7 @@ def mix_layers(backend: Backend, layers: Sequence[Tensor], weights: Tensor, mask
     shape = (batch_size, num_timesteps + 2, dim)
     addresses = [backend.address(f"layers[{k}]", layer, dtype, *shape) for k, layer in enumerate(layers)]
     mask = mask.contiguous()
-    params = backend.kernels.ScalarMix()
+    params = backend.kernels.ScalarMixParams()
     params.weights = backend.address("weights", weights, torch.float32, len(layers))
     params.mask = backend.address("mask", mask, torch.bool, batch_size, num_timesteps)
     params.out = out.data_ptr()

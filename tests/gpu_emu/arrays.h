@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "dispatch.cuh"
+#include "cuda/template_choice.cuh"
 
 namespace elmo_fast {
 namespace gpu {

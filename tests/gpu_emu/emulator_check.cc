@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "gpu.cuh"
+#include "cuda/gpu.cuh"
 
 namespace {
 

@@ -3,7 +3,7 @@
 
 #include "arrays.h"
 #include "cases.h"
-#include "launch.h"
+#include "cuda/launch.h"
 
 namespace elmo_fast {
 namespace gpu {

@@ -1,7 +1,7 @@
 // The emulator's core. It is compiled without sanitizers and tells them about its fibers, so that they see the kernels'
 // memory accesses alone. For ThreadSanitizer a switch between fibers orders nothing; what does in CUDA (barriers, grid
 // synchronisation, the start and end of a launch) says so here. Shuffles order nothing there, and nothing here.
-#include "gpu.cuh"
+#include "cuda/gpu.cuh"
 
 #include <algorithm>
 #include <array>

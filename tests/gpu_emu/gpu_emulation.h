@@ -9,8 +9,8 @@
 #include <cstring>
 #include <string>
 
-#include "device.h"
-#include "mutants.h"
+#include "cuda/device.h"
+#include "cuda/mutants.h"
 
 #define GPU_KERNEL
 #define GPU_DEVICE inline

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "cases.h"
-#include "gpu.cuh"
+#include "cuda/gpu.cuh"
 
 namespace {
 

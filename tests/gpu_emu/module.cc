@@ -1,6 +1,6 @@
 // The Python module _cuda_emu: _cuda over the emulator, with what its tests set and ask.
-#include "bind_cuda.h"
-#include "gpu.cuh"
+#include "cuda/bind_cuda.h"
+#include "cuda/gpu.cuh"
 
 namespace py = pybind11;
 using namespace elmo_fast::gpu;

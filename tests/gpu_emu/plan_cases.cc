@@ -2,7 +2,7 @@
 #include <cstdio>
 
 #include "cases.h"
-#include "persistent_plan.h"
+#include "cuda/persistent_plan.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
 // How a batch is walked: every token once, rows end to end in lanes.
-#include "bilstm_plan.h"
+#include "model/bilstm_plan.h"
 
 #include <doctest/doctest.h>
 

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <thread>
 
-#include "bilstm.h"
-#include "dispatch.h"
+#include "cpu/instruction_sets.h"
+#include "model/bilstm.h"
 #include "random_model.h"
 
 using namespace elmo_fast;

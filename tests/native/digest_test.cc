@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "dispatch.h"
+#include "cpu/instruction_sets.h"
+#include "model/token_encoder.h"
 #include "random_model.h"
-#include "token_encoder.h"
 
 using namespace elmo_fast;
 

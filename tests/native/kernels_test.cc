@@ -6,7 +6,7 @@
 #include <cstring>
 #include <limits>
 
-#include "packed_matrix.h"
+#include "cpu/packed_matrix.h"
 #include "random_model.h"
 #include "test_tables.h"
 

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "dispatch.h"
-#include "lstm_backward.h"
+#include "cpu/instruction_sets.h"
+#include "model/lstm_backward.h"
 #include "random_model.h"
 #include "test_tables.h"
 

@@ -1,5 +1,5 @@
 // Sentence markers, holes, and ids that are none.
-#include "marked_batch.h"
+#include "model/marked_batch.h"
 
 #include <doctest/doctest.h>
 

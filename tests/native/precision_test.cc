@@ -6,12 +6,12 @@
 #include <cstring>
 #include <limits>
 
-#include "bilstm.h"
-#include "number_formats.h"
-#include "packed_matrix.h"
+#include "cpu/number_formats.h"
+#include "cpu/packed_matrix.h"
+#include "model/bilstm.h"
+#include "model/token_encoder.h"
 #include "random_model.h"
 #include "test_tables.h"
-#include "token_encoder.h"
 
 using namespace elmo_fast;
 

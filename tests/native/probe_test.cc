@@ -1,5 +1,5 @@
 // The machine probe: every rate that this machine has is a rate, and wrong arguments are told.
-#include "probe.h"
+#include "probe/probe.h"
 
 #include <doctest/doctest.h>
 

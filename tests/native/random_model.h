@@ -8,8 +8,8 @@
 #include <random>
 #include <vector>
 
-#include "bilstm.h"
-#include "params.h"
+#include "model/bilstm.h"
+#include "model/model_params.h"
 
 namespace elmo_fast {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "dispatch.h"
+#include "cpu/instruction_sets.h"
 
 namespace elmo_fast {
 

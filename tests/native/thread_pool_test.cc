@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "thread_pool.h"
+#include "runtime/thread_pool.h"
 
 using namespace elmo_fast;
 

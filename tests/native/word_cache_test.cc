@@ -1,5 +1,5 @@
 // The word cache against a naive list; the encoder that has one, bit for bit against one without.
-#include "word_cache.h"
+#include "model/word_cache.h"
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>
@@ -9,8 +9,8 @@
 #include <atomic>
 #include <thread>
 
-#include "cached_encoder.h"
-#include "dispatch.h"
+#include "cpu/instruction_sets.h"
+#include "model/cached_encoder.h"
 #include "random_model.h"
 
 using namespace elmo_fast;

@@ -37,8 +37,8 @@ def _packed_encoder(
     precision: str,
     word_cache_size: int,
     key: Tensor,
-) -> native._cpu.TokenEncoder:
-    def pack(arrays: list[Any]) -> native._cpu.TokenEncoder:
+) -> native._cpu.CachedTokenEncoder:
+    def pack(arrays: list[Any]) -> native._cpu.CachedTokenEncoder:
         embedding, convolutions, highways, projection = encoder_parts(arrays, n_convolutions, n_highways)
         return packing.pack_encoder(
             embedding, convolutions, activation, highways, projection, max_characters, precision, word_cache_size
