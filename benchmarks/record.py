@@ -56,8 +56,8 @@ def cuda_runs() -> list[Run]:
 
 def _test_gpu(output: Path) -> None:
     """Runs the tests that need a GPU and keeps what they print."""
-    print("== tests/test_cuda_gpu.py", flush=True)
-    tests = Path(__file__).resolve().parent.parent / "tests" / "test_cuda_gpu.py"
+    print("== tests/cuda/test_cuda_gpu.py", flush=True)
+    tests = Path(__file__).resolve().parent.parent / "tests" / "cuda" / "test_cuda_gpu.py"
     done = subprocess.run([sys.executable, "-m", "pytest", "-v", str(tests)], capture_output=True, text=True)
     print(done.stdout[-2000:], flush=True)
     output.parent.mkdir(parents=True, exist_ok=True)

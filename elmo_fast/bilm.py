@@ -263,7 +263,9 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         dtype = self._token_embedder._char_embedding_weights.dtype
         return {"activations": list(activations.to(dtype).unbind(0)), "mask": mask}
 
-    def _native_parts(self, from_words: bool) -> tuple[native._cpu.CachedTokenEncoder | None, native._cpu.BiLstm] | None:
+    def _native_parts(
+        self, from_words: bool
+    ) -> tuple[native._cpu.CachedTokenEncoder | None, native._cpu.BiLstm] | None:
         """Token encoder (None for cached words) and LSTM, packed, if the whole pass can run natively as one."""
         encoder = None
         if from_words:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_model import write_random_model
+from helpers.random_model import write_random_model
 
 import elmo_fast
 

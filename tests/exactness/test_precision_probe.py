@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from precision_cases import files_of, native
+from helpers.precision_cases import files_of, native
 from tolerances import PROBE
 
 # precision_cases puts the benchmarks on the path.

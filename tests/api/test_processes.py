@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sample_sentences import ALL, ORDINARY
+from helpers.sample_sentences import ALL, ORDINARY
 from torch.utils.data import DataLoader, Dataset
 
 import elmo_fast

@@ -14,7 +14,7 @@ import elmo_fast
 from elmo_fast.characters import tokens_to_char_ids
 from elmo_fast.cpu.bilm import CpuBiLm
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 SENTENCES = [
     line.split() for line in (HERE.parent / "examples" / "sentences.txt").read_text(encoding="utf-8").splitlines()
 ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from sample_sentences import ORDINARY
+from helpers.sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast.bench import plots, report, tables

@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 EXAMPLES = PROJECT / "examples"
 PARTS = ("train", "dev", "test")
 

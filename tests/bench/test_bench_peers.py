@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sample_sentences import ORDINARY
+from helpers.sample_sentences import ORDINARY
 from tolerances import DIFFERENT, PEER
 
 import elmo_fast

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sample_sentences import ALL, ORDINARY
+from helpers.sample_sentences import ALL, ORDINARY
 from tolerances import GOLDEN, HALF
 
 from elmo_fast import ElmoBiLm, ElmoEmbedder, batch_to_ids, batching

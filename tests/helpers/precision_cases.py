@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast import models
+from helpers.sample_sentences import ORDINARY
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 sys.path.append(str(PROJECT / "benchmarks"))
 
 from vectors import layers_of, reference_vectors  # noqa: E402

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sample_sentences import ORDINARY
+from helpers.sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder, ElmoLstm, _cpu, batch_to_ids, native

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from tagger import make_tagger, optimizer_of, own_allennlp, train
+from helpers.tagger import make_tagger, optimizer_of, own_allennlp, train
 from test_import import ENVIRONMENT
 from tolerances import DIFFERENT, FLOAT64, GOLDEN_CASE, LOSS_CURVE, NATIVE
 

@@ -1,4 +1,4 @@
-"""The native CUDA kernels on a real GPU: `python -m pytest tests/test_cuda_gpu.py`. Skipped without one."""
+"""The native CUDA kernels on a real GPU: `python -m pytest tests/cuda/test_cuda_gpu.py`. Skipped without one."""
 
 from __future__ import annotations
 

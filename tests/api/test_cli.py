@@ -16,14 +16,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from sample_sentences import ORDINARY
+from helpers.sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder
 from elmo_fast.cli import main
 from elmo_fast.precision import PRECISIONS
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "sentences.txt"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "sentences.txt"
 COMMAND = [sys.executable, "-m", "elmo_fast"]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and terminals")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from sample_sentences import ORDINARY
+from helpers.sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder, batching

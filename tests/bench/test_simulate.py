@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.precision_cases import CASES, error_of, expected_layers, files_of, sentences_of
 from hypothesis import given
 from hypothesis import strategies as st
-from precision_cases import CASES, error_of, expected_layers, files_of, sentences_of
 from simulate import ARITHMETICS, product, quantise_rows, round_to_bfloat16, split
 from tolerances import FLOAT64, PRECISION
 from vectors import layers_of, simulated_vectors

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ORDINARY = [
     line.split()
-    for line in (Path(__file__).resolve().parent.parent / "examples" / "sentences.txt").read_text("utf-8").splitlines()
+    for line in (Path(__file__).resolve().parents[2] / "examples" / "sentences.txt").read_text("utf-8").splitlines()
 ]
 
 STRANGE = [

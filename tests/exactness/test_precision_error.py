@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from precision_cases import CASES, error_of, expected_layers, files_of, native, sentences_of
-from sample_sentences import ORDINARY
+from helpers.precision_cases import CASES, error_of, expected_layers, files_of, native, sentences_of
+from helpers.sample_sentences import ORDINARY
 from simulate import ARITHMETICS
 from tolerances import FLOAT32, PRECISION, REDUCED, SIMULATED
 from vectors import layers_of, simulated_vectors

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from sample_sentences import ORDINARY
+from helpers.sample_sentences import ORDINARY
 
 from elmo_fast import ElmoEmbedder
 from elmo_fast.outputs.hdf5 import Counts, embed_lines

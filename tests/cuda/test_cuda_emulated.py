@@ -1,7 +1,7 @@
 """The CUDA kernels and their Python schedule over the emulator of tests/gpu_emu/, on CPU tensors.
 
 cmake -S csrc -B build -G Ninja -DELMO_FAST_GPU_EMULATION=ON -DELMO_FAST_PYTHON=ON ... && cmake --build build
-ELMO_FAST_CUDA_EMU=build/modules python -m pytest tests/test_cuda_emulated.py
+ELMO_FAST_CUDA_EMU=build/modules python -m pytest tests/cuda/test_cuda_emulated.py
 """
 
 from __future__ import annotations

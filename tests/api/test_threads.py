@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_sentences import ALL, ORDINARY
+from helpers.sample_sentences import ALL, ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder

@@ -31,7 +31,7 @@ class Golden:
         return torch.from_numpy(self.expected[name][...])
 
 
-OWN_GOLDEN = Path(__file__).resolve().parent / "data" / "golden"
+OWN_GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
 
 
 @pytest.fixture(params=CASES)

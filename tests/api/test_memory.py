@@ -15,7 +15,7 @@ import pytest
 import elmo_fast
 from elmo_fast import _cpu
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 # A child imports the package that this process tests, wherever its script lies.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elmo_fast.__file__).resolve().parent.parent)}
 MEGABYTE = 1 << 20

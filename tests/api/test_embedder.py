@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from sample_sentences import ALL, ORDINARY
+from helpers.sample_sentences import ALL, ORDINARY
 from tolerances import FLOAT32
 
 import elmo_fast

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from tagger import (
+from helpers.tagger import (
     batches,
     import_models,
     make_tagger,

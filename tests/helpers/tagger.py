@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from sample_sentences import ORDINARY
 
 from elmo_fast.bench.peers.allennlp import _stand_ins
+from helpers.sample_sentences import ORDINARY
 
 STEPS = 20
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sample_sentences import ALL, ORDINARY
+from helpers.sample_sentences import ALL, ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoBiLm, ElmoEmbedder, batch_to_ids

@@ -1,0 +1,1 @@
+"""What tests share: random models, sentences, a small tagger."""
