@@ -14,7 +14,7 @@ from elmo_fast.characters import marker_char_ids
 from elmo_fast.cpu import forward, ops, pack
 from elmo_fast.cuda.backend import Backend, choose, may_run
 from elmo_fast.cuda.encoder import encode_tokens
-from elmo_fast.cuda.weights import CudaEncoder
+from elmo_fast.cuda.pack import CudaEncoder
 from elmo_fast.packed_cache import PackedCache
 from elmo_fast.parameters import adopt, child_of, encoder_parts, parameter_of, uninitialised
 from elmo_fast.precision import NativePrecision, check_precision

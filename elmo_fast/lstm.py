@@ -13,8 +13,8 @@ from elmo_fast import dispatch, models, native, reference
 from elmo_fast.cpu import forward, ops, pack
 from elmo_fast.cuda.backend import Backend, choose
 from elmo_fast.cuda.lstm import run_bilstm
+from elmo_fast.cuda.pack import CudaLstm
 from elmo_fast.cuda.plan import plan_batch
-from elmo_fast.cuda.weights import CudaLstm
 from elmo_fast.lstm_cell import LstmCellWithProjection
 from elmo_fast.packed_cache import PackedCache
 from elmo_fast.parameters import child_of, lstm_layers

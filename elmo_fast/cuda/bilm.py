@@ -13,8 +13,8 @@ from elmo_fast.characters import marker_char_ids
 from elmo_fast.cuda.backend import Backend
 from elmo_fast.cuda.encoder import encode_tokens
 from elmo_fast.cuda.lstm import run_bilstm
+from elmo_fast.cuda.pack import CudaEncoder, CudaLstm
 from elmo_fast.cuda.plan import plan_batch, plan_padded
-from elmo_fast.cuda.weights import CudaEncoder, CudaLstm
 from elmo_fast.native import _cpu as cpu
 from elmo_fast.state import State
 

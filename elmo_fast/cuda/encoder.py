@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from elmo_fast.cuda.backend import Backend
-from elmo_fast.cuda.weights import CudaEncoder
+from elmo_fast.cuda.pack import CudaEncoder
 
 
 def encode_tokens(backend: Backend, weights: CudaEncoder, char_ids: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from elmo_fast.cuda.backend import Backend
+from elmo_fast.cuda.pack import CudaLstm, DirectionWeights, padded
 from elmo_fast.cuda.plan import CHUNK_TOKENS, BatchPlan
-from elmo_fast.cuda.weights import CudaLstm, DirectionWeights, padded
 from elmo_fast.state import State
 
 
