@@ -1,5 +1,6 @@
 // Python classes LstmLayer and BiLstm.
 #include <memory>
+#include <tuple>
 
 #include "bind/numpy_arguments.h"
 #include "model/bilstm.h"
@@ -37,7 +38,7 @@ py::tuple layer_weights(const LstmLayer& layer) {
                         name_of(layer.precision()));
 }
 
-std::unique_ptr<BiLstm> make_bilstm(const py::list& layers, double cell_clip, double proj_clip,
+std::shared_ptr<BiLstm> make_bilstm(const py::list& layers, double cell_clip, double proj_clip,
                                     bool use_skip_connections) {
   const BiLstmOptions options{checked_clip(cell_clip, "cell_clip"), checked_clip(proj_clip, "proj_clip"),
                               use_skip_connections};
@@ -53,20 +54,21 @@ std::unique_ptr<BiLstm> make_bilstm(const py::list& layers, double cell_clip, do
       directions[d].push_back(pair[d].cast<std::shared_ptr<LstmLayer>>());
     }
   }
-  return std::make_unique<BiLstm>(std::move(directions[0]), std::move(directions[1]), options);
+  return std::make_shared<BiLstm>(std::move(directions[0]), std::move(directions[1]), options);
 }
 
 void run(const BiLstm& lstm, const py::object& x, const py::object& index, const py::object& lengths,
-         const py::object& h, const py::object& c, const py::object& out, int num_threads, const py::object& saved) {
-  const int64_t projected = lstm.projection_dim();
+         const py::object& out, int num_threads, const py::object& initial_h, const py::object& initial_c,
+         const py::object& h, const py::object& c, const py::object& saved) {
+  const int64_t projected = lstm.projection_dim(), layers = lstm.num_layers();
   BiLstmCall call{};
   call.x = data_of<float>(x, "x", {-1, lstm.input_size()});
-  const int32_t* given_index = data_of<int32_t>(index, "index", {-1, -1});
   call.batch_size = size_of(index, "index", 0);
   call.num_timesteps = size_of(index, "index", 1);
-  const std::vector<int64_t> own_lengths = checked_lengths(lengths, call.batch_size, call.num_timesteps);
-  const int64_t layers = lstm.num_layers(), b = call.batch_size, t = call.num_timesteps, n_rows = size_of(x, "x", 0);
+  const int64_t b = call.batch_size, t = call.num_timesteps;
+  const std::vector<int64_t> own_lengths = checked_lengths(lengths, b, t);
   call.out = data_of<float>(out, "out", {layers, b, t, 2 * projected}, true);
+  std::tie(call.initial_h, call.initial_c) = initial_state(lstm, initial_h, initial_c, b);
   if (h.is_none() != c.is_none()) throw py::value_error("h, c: expected both or neither");
   if (!h.is_none()) {
     call.h = data_of<float>(h, "h", {layers, b, 2 * projected}, true);
@@ -78,16 +80,10 @@ void run(const BiLstm& lstm, const py::object& x, const py::object& index, const
     call.saved = data_of<float>(saved, "saved", {layers, 2, b * t, saved_size(lstm.cell_size(), projected)}, true);
   }
   checked_threads(num_threads);
-  // A copy: another thread that wrote into the array after the check would send reads out of bounds.
-  const std::vector<int32_t> own_index(given_index, given_index + b * t);
+  // Copies: another thread that wrote into the arrays after the check would send reads out of bounds.
+  const std::vector<int32_t> own_index = checked_index(index, own_lengths, t, size_of(x, "x", 0));
   call.index = own_index.data();
   call.lengths = own_lengths.data();
-  for (int64_t i = 0; i < b; ++i) {
-    for (int64_t k = 0; k < call.lengths[i]; ++k)
-      if (call.index[i * t + k] < 0 || call.index[i * t + k] >= n_rows)
-        throw py::value_error("index[" + std::to_string(i) + ", " + std::to_string(k) + "]: expected 0 to " +
-                              std::to_string(n_rows - 1) + ", got " + std::to_string(call.index[i * t + k]));
-  }
   py::gil_scoped_release release;
   lstm.run(call, num_threads);
 }
@@ -110,25 +106,27 @@ void bind_bilstm(py::module_& m) {
       .def("weights", &layer_weights, "The constructor's arguments; in float32 bit for bit, else as rounded.")
       .def_property_readonly("precision", [](const LstmLayer& l) { return name_of(l.precision()); })
       .def_property_readonly("nbytes", &LstmLayer::bytes);
-  py::class_<BiLstm>(m, "BiLstm", "Bidirectional LSTM with projection over ragged batches.")
+  py::class_<BiLstm, std::shared_ptr<BiLstm>>(m, "BiLstm", "Bidirectional LSTM with projection over ragged batches.")
       .def(py::init(&make_bilstm), py::arg("layers"), py::arg("cell_clip"), py::arg("proj_clip"),
            py::arg("use_skip_connections"))
-      .def("run", &run, py::arg("x"), py::arg("index"), py::arg("lengths"), py::arg("h"), py::arg("c"), py::arg("out"),
-           py::arg("num_threads"), py::arg("saved") = py::none(),
-           "x (n_rows, input_size) float32, index (B, T) int32, lengths (B,) int64 -> out (L, B, T, 2P) float32.\n"
-           "Step t of row b reads x[index[b, t]]. h (L, B, 2P) and c (L, B, 2C), float32, are the initial state and\n"
-           "receive the final one (rows of length 0 keep theirs); None means zeros.\n"
-           "saved (L, 2, B * T, saved_size) float32 receives what LstmBackward reads; None saves nothing.")
+      .def(
+          "run", &run, py::arg("x"), py::arg("index"), py::arg("lengths"), py::arg("out"), py::arg("num_threads"),
+          py::arg("initial_h") = py::none(), py::arg("initial_c") = py::none(), py::arg("h") = py::none(),
+          py::arg("c") = py::none(), py::arg("saved") = py::none(),
+          "x (n_rows, input_size) float32, index (B, T) int32, lengths (B,) int64 -> out (L, B, T, 2P) float32.\n"
+          "Step t of row b reads x[index[b, t]]. initial_h (L, B, 2P) and initial_c (L, B, 2C), float32; None: zeros.\n"
+          "h and c, of the same shapes, receive the final state; a row of length 0 ends with its initial state.\n"
+          "saved (L, 2, B * T, saved_size) float32 receives what LstmBackward reads; None saves nothing.")
       .def("arguments", &bilstm_arguments, "The constructor's arguments.")
       .def_property_readonly("num_layers", &BiLstm::num_layers)
       .def_property_readonly("input_size", &BiLstm::input_size)
       .def_property_readonly("projection_dim", &BiLstm::projection_dim)
       .def_property_readonly("cell_size", &BiLstm::cell_size)
-      .def_property_readonly("saved_size",
-                             [](const BiLstm& l) { return saved_size(l.cell_size(), l.projection_dim()); })
       .def_property_readonly("precision", [](const BiLstm& l) { return name_of(l.precision()); })
       .def_property_readonly("precision_in_use", [](const BiLstm& l) { return name_of(l.format()); })
       .def_property_readonly("nbytes", &BiLstm::bytes);
+  m.def("saved_size", &saved_size, py::arg("cell_size"), py::arg("projection_dim"),
+        "Floats per token, layer and direction that BiLstm.run saves for the backward pass.");
 }
 
 }  // namespace elmo_fast

@@ -37,6 +37,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.doc() = "Native ELMo kernels for the CPU. Arrays are C-contiguous; errors in them are ValueError.";
   bind_token_encoder(m);
   bind_bilstm(m);
+  bind_bilm(m);
   bind_lstm_backward(m);
   bind_probe(m);
   py::class_<KeepsBlocks>(m, "KeepBlocks", "Inside it, large blocks that are freed serve the next ones of their size.")

@@ -6,7 +6,10 @@
 #include <pybind11/stl.h>
 
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "model/bilstm.h"
 
 namespace elmo_fast {
 
@@ -88,9 +91,33 @@ inline std::vector<int64_t> checked_lengths(const py::handle& object, int64_t ba
   return lengths;
 }
 
+// A copy of each position's row of a table of n_rows rows, checked for t < lengths[b].
+inline std::vector<int32_t> checked_index(const py::handle& object, const std::vector<int64_t>& lengths,
+                                          int64_t num_timesteps, int64_t n_rows) {
+  const auto batch_size = static_cast<int64_t>(lengths.size());
+  const int32_t* given = data_of<int32_t>(object, "index", {batch_size, num_timesteps});
+  std::vector<int32_t> index(given, given + batch_size * num_timesteps);
+  for (int64_t b = 0; b < batch_size; ++b)
+    for (int64_t t = 0; t < lengths[static_cast<size_t>(b)]; ++t)
+      if (const int32_t row = index[static_cast<size_t>(b * num_timesteps + t)]; row < 0 || row >= n_rows)
+        throw py::value_error("index[" + std::to_string(b) + ", " + std::to_string(t) + "]: expected 0 to " +
+                              std::to_string(n_rows - 1) + ", got " + std::to_string(row));
+  return index;
+}
+
+// An initial state, h (L, B, 2P) and c (L, B, 2C), or nulls where both are None.
+inline std::pair<const float*, const float*> initial_state(const BiLstm& lstm, const py::handle& h, const py::handle& c,
+                                                           int64_t batch_size) {
+  if (h.is_none() != c.is_none()) throw py::value_error("h, c: expected both or neither");
+  if (h.is_none()) return {nullptr, nullptr};
+  return {data_of<float>(h, "h", {lstm.num_layers(), batch_size, 2 * lstm.projection_dim()}),
+          data_of<float>(c, "c", {lstm.num_layers(), batch_size, 2 * lstm.cell_size()})};
+}
+
 // Each adds its classes or functions to the module.
 void bind_token_encoder(py::module_& m);
 void bind_bilstm(py::module_& m);
+void bind_bilm(py::module_& m);
 void bind_lstm_backward(py::module_& m);
 void bind_probe(py::module_& m);
 

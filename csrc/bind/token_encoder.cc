@@ -4,13 +4,14 @@
 
 #include "bind/numpy_arguments.h"
 #include "model/cached_encoder.h"
+#include "model/characters.h"
 #include "model/distinct_tokens.h"
 #include "model/marked_batch.h"
 
 namespace elmo_fast {
 namespace {
 
-std::unique_ptr<CachedTokenEncoder> make_token_encoder(const py::object& char_embedding, const py::list& convolutions,
+std::shared_ptr<CachedTokenEncoder> make_token_encoder(const py::object& char_embedding, const py::list& convolutions,
                                                        const std::string& activation, const py::list& highways,
                                                        const py::object& projection, int64_t max_characters,
                                                        const std::string& precision, int64_t word_cache_size,
@@ -57,7 +58,7 @@ std::unique_ptr<CachedTokenEncoder> make_token_encoder(const py::object& char_em
   }
   checked_threads(num_threads);
   py::gil_scoped_release release;
-  return std::make_unique<CachedTokenEncoder>(p, parse_precision(precision), word_cache_size, num_threads);
+  return std::make_shared<CachedTokenEncoder>(p, parse_precision(precision), word_cache_size, num_threads);
 }
 
 // The distinct ones of n checked tokens, encoded; `tokens` tells which is whose.
@@ -133,21 +134,21 @@ py::list table_gradients(const CachedTokenEncoder& cached, const py::object& cha
   return result;
 }
 
-// A batch of character ids with its markers, and what both of its readers return beside the tokens.
+// A batch of character ids with its markers.
 struct Marked {
   MarkedBatch batch;
   py::array_t<int32_t> index;
   py::array_t<bool> mask;
 
-  Marked(const py::object& char_ids, const py::object& bos, const py::object& eos, int64_t width, int64_t n_ids) {
+  Marked(const py::object& char_ids, int64_t width, int64_t n_ids) {
     const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, -1, width});
-    const int64_t *first = data_of<int64_t>(bos, "bos", {width}), *last = data_of<int64_t>(eos, "eos", {width});
+    const std::vector<int64_t> bos = marker_char_ids(kBeginSentence, width), eos = marker_char_ids(kEndSentence, width);
     const int64_t rows = size_of(char_ids, "char_ids", 0), steps = size_of(char_ids, "char_ids", 1);
     mask = py::array_t<bool>({rows, steps + 2});
     index = py::array_t<int32_t>({rows, steps + 2});
     bool* present = mask.mutable_data();
     py::gil_scoped_release release;
-    batch = add_markers(ids, rows, steps, width, n_ids, first, last, present);
+    batch = add_markers(ids, nullptr, rows, steps, width, n_ids, bos.data(), eos.data(), present);
   }
 
   int64_t size() const { return static_cast<int64_t>(batch.positions.size()); }
@@ -160,24 +161,14 @@ struct Marked {
   }
 };
 
-py::tuple encode_batch(const CachedTokenEncoder& cached, const py::object& char_ids, const py::object& bos,
-                       const py::object& eos, int num_threads) {
-  checked_threads(num_threads);
-  Marked marked(char_ids, bos, eos, cached.encoder().max_characters(), cached.encoder().shape().n_char_ids);
-  DistinctTokens tokens;
-  const Floats table = encode_distinct(cached, marked.batch.char_ids.data(), marked.size(), num_threads, &tokens);
-  marked.spread(tokens);
-  return py::make_tuple(table, marked.index, marked.mask);
-}
-
-// What encode_batch would encode, for another device.
-py::tuple distinct_tokens(const py::object& char_ids, const py::object& bos, const py::object& eos, int64_t n_ids) {
-  const int64_t width = size_of(bos, "bos", 0);
-  Marked marked(char_ids, bos, eos, width, n_ids);
+// What BiLm.forward encodes, for another device.
+py::tuple distinct_tokens(const py::object& char_ids, int64_t n_ids) {
+  const int64_t width = size_of(char_ids, "char_ids", 2);
+  Marked marked(char_ids, width, n_ids);
   DistinctTokens tokens;
   {
     py::gil_scoped_release release;
-    tokens = find_distinct(marked.batch.char_ids.data(), marked.size(), width, n_ids);
+    tokens = find_distinct(marked.batch.char_ids.data(), marked.size(), width);
   }
   marked.spread(tokens);
   py::array_t<int32_t> distinct({tokens.size(), width});
@@ -223,23 +214,26 @@ py::dict cache_info(const CachedTokenEncoder& cached) {
 }  // namespace
 
 void bind_token_encoder(py::module_& m) {
+  m.def("distinct_tokens", &distinct_tokens, py::arg("char_ids"), py::arg("n_ids"),
+        "char_ids (B, T, max_characters) int64, 0 where there is no token -> the distinct tokens' ids (n_distinct,\n"
+        "max_characters) int32, index (B, T + 2) int32 into them (0 where nothing is read), mask (B, T + 2) bool.\n"
+        "<S> precedes every row, </S> follows as many positions as the row has tokens.");
   m.def(
-      "distinct_tokens", &distinct_tokens, py::arg("char_ids"), py::arg("bos"), py::arg("eos"), py::arg("n_ids"),
-      "As TokenEncoder.encode_batch, but with the distinct tokens' ids (n_distinct, max_characters) int32, not encoded,"
-      "\nin place of the table.");
+      "encoder_saved_size",
+      [](int64_t n_filters, int64_t n_highways) {
+        return TokenEncoder::saved_planes(n_highways) * TokenEncoder::saved_stride(n_filters);
+      },
+      py::arg("n_filters"), py::arg("n_highways"),
+      "Floats per distinct word that CachedTokenEncoder.encode_for_training saves for the backward pass.");
   using Class = CachedTokenEncoder;
-  py::class_<Class>(m, "CachedTokenEncoder",
-                    "Character CNN, highways and projection; it remembers word_cache_size words.")
+  py::class_<Class, std::shared_ptr<Class>>(
+      m, "CachedTokenEncoder", "Character CNN, highways and projection; it remembers word_cache_size words.")
       .def(py::init(&make_token_encoder), py::arg("char_embedding"), py::arg("convolutions"), py::arg("activation"),
            py::arg("highways"), py::arg("projection"), py::arg("max_characters"), py::arg("precision") = "float32",
            py::arg("word_cache_size") = 0, py::arg("num_threads") = 1)
       .def("encode", &encode, py::arg("char_ids"), py::arg("num_threads"),
            "char_ids (n, max_characters) int64 -> table (n_distinct, output_dim) float32, index (n,) int32:\n"
            "token i is table[index[i]]. The order of the table's rows is not fixed.")
-      .def("encode_batch", &encode_batch, py::arg("char_ids"), py::arg("bos"), py::arg("eos"), py::arg("num_threads"),
-           "char_ids (B, T, max_characters) int64, 0 where there is no token; bos and eos (max_characters,) int64 ->\n"
-           "table as of encode, index (B, T + 2) int32 into its rows (0 where nothing is read), mask (B, T + 2) bool.\n"
-           "<S> stands before every row, </S> behind as many positions as it has tokens.")
       .def("encode_for_training", &encode_for_training, py::arg("char_ids"), py::arg("table"), py::arg("saved"),
            py::arg("num_threads"),
            "As encode, into table (n, output_dim), of which the first n_distinct rows are written; no word is "

@@ -115,8 +115,25 @@ bool BiLstm::directions_fit_side_by_side() const {
 void BiLstm::run(const BiLstmCall& call, int num_threads) const {
   // What is kept for the backward pass stands in the order in which that one walks: a lane for each row.
   const std::vector<BatchPlan> plans = plan_batch(call.lengths, call.batch_size, !call.saved);
+  pass_state_of_empty_rows(call);
   if (plans.empty()) clear_padding(Team(0, 1, nullptr, 0), call);
   for (const BatchPlan& plan : plans) run_group(call, plan, num_threads);
+}
+
+void BiLstm::pass_state_of_empty_rows(const BiLstmCall& call) const {
+  const auto pass = [&](const float* initial, float* final_state, int64_t width) {
+    if (!final_state || initial == final_state) return;
+    const size_t bytes = static_cast<size_t>(width) * sizeof(float);
+    for (int64_t i = 0; i < num_layers() * call.batch_size; ++i) {
+      if (call.lengths[i % call.batch_size] > 0) continue;
+      if (initial)
+        std::memcpy(final_state + i * width, initial + i * width, bytes);
+      else
+        std::memset(final_state + i * width, 0, bytes);
+    }
+  };
+  pass(call.initial_h, call.h, 2 * projection_dim());
+  pass(call.initial_c, call.c, 2 * cell_size());
 }
 
 void BiLstm::clear_padding(const Team& team, const BiLstmCall& call) const {
@@ -269,13 +286,14 @@ void BiLstm::load_state(const BiLstmCall& call, const Scratch& s, int64_t layer,
   const int64_t at = (layer * call.batch_size + row) * 2 + direction;
   std::memset(s.h + lane * s.ldh, 0, static_cast<size_t>(s.ldh) * sizeof(float));
   s.m.scales[lane] = 1.0f / kInt8Max;  // |m| <= 1
-  if (call.h)
-    std::memcpy(s.h + lane * s.ldh, call.h + at * projection_dim(),
+  if (call.initial_h)
+    std::memcpy(s.h + lane * s.ldh, call.initial_h + at * projection_dim(),
                 static_cast<size_t>(projection_dim()) * sizeof(float));
   for (int64_t panel = 0; panel < s.panels; ++panel) {
     float* c = s.cells(panel, lane);
     std::memset(c, 0, kUnit * sizeof(float));
-    if (call.c) std::memcpy(c, call.c + at * cell_size() + panel * kUnit, cells_of(panel) * sizeof(float));
+    if (call.initial_c)
+      std::memcpy(c, call.initial_c + at * cell_size() + panel * kUnit, cells_of(panel) * sizeof(float));
   }
 }
 

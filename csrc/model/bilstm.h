@@ -21,12 +21,14 @@ struct BiLstmCall {
   const int64_t* lengths;  // (B), each in [0, T]
   int64_t batch_size;
   int64_t num_timesteps;
-  float* h;    // (L, B, 2P) initial state in, final state out; null: zeros, not returned
+  float* h;    // (L, B, 2P) receives the final state; null: it is not wanted
   float* c;    // (L, B, 2C) likewise; null exactly when h is
   float* out;  // (L, B, T, 2P) layer outputs, forward half first; zeros beyond a row's length
   // (L, 2, B * T, saved_size) for `LstmBackward`, or null. Of each layer and direction only the first rows are written,
   // one a token, in the order of `token_order`. float32 only.
   float* saved = nullptr;
+  const float* initial_h = nullptr;  // (L, B, 2P), or null: zeros. May be h.
+  const float* initial_c = nullptr;  // (L, B, 2C); null exactly when initial_h is. May be c.
 };
 
 // Floats that a backward pass needs of a token, a layer and a direction; kernels.h says which.
@@ -40,7 +42,8 @@ class BiLstm {
   using Layers = std::vector<std::shared_ptr<const LstmLayer>>;
   BiLstm(Layers forward, Layers backward, const BiLstmOptions& options);
 
-  // Rows of length 0 keep their state. Same bits for every batch composition, padding, thread count, instruction set.
+  // Rows of length 0 end with the state that they start with. Same bits for every batch composition, padding, thread
+  // count, instruction set.
   void run(const BiLstmCall& call, int num_threads) const;
 
   int64_t num_layers() const { return static_cast<int64_t>(layers_[0].size()); }
@@ -56,6 +59,7 @@ class BiLstm {
 
  private:
   struct Scratch;
+  void pass_state_of_empty_rows(const BiLstmCall& call) const;
   void clear_padding(const Team& team, const BiLstmCall& call) const;
   void run_group(const BiLstmCall& call, const BatchPlan& plan, int num_threads) const;
   void run_direction(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,

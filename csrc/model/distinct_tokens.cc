@@ -18,7 +18,15 @@ uint64_t hash_ids(const int32_t* ids, int64_t n) {
 
 }  // namespace
 
-DistinctTokens find_distinct(const int64_t* char_ids, int64_t n, int64_t max_characters, int64_t n_char_ids) {
+void check_char_ids(const int64_t* char_ids, int64_t n, int64_t max_characters, int64_t n_char_ids) {
+  for (int64_t i = 0; i < n * max_characters; ++i)
+    if (char_ids[i] < 0 || char_ids[i] >= n_char_ids)
+      throw std::invalid_argument(
+          "char_ids: id " + std::to_string(char_ids[i]) + " of token " + std::to_string(i / max_characters) +
+          ", position " + std::to_string(i % max_characters) + " is outside [0, " + std::to_string(n_char_ids) + ")");
+}
+
+DistinctTokens find_distinct(const int64_t* char_ids, int64_t n, int64_t max_characters) {
   DistinctTokens tokens;
   tokens.index.resize(static_cast<size_t>(n));
   const int64_t width = max_characters;
@@ -27,14 +35,7 @@ DistinctTokens find_distinct(const int64_t* char_ids, int64_t n, int64_t max_cha
   std::vector<int32_t> slot_of(static_cast<size_t>(slots), -1);  // open addressing: at most half full
   std::vector<int32_t> row(static_cast<size_t>(width));
   for (int64_t i = 0; i < n; ++i) {
-    for (int64_t k = 0; k < width; ++k) {
-      const int64_t id = char_ids[i * width + k];
-      if (id < 0 || id >= n_char_ids)
-        throw std::invalid_argument("char_ids: id " + std::to_string(id) + " of token " + std::to_string(i) +
-                                    ", position " + std::to_string(k) + " is outside [0, " +
-                                    std::to_string(n_char_ids) + ")");
-      row[static_cast<size_t>(k)] = static_cast<int32_t>(id);
-    }
+    for (int64_t k = 0; k < width; ++k) row[static_cast<size_t>(k)] = static_cast<int32_t>(char_ids[i * width + k]);
     uint64_t slot = hash_ids(row.data(), width) & static_cast<uint64_t>(slots - 1);
     const size_t row_bytes = row.size() * sizeof(int32_t);
     int32_t found;

@@ -14,7 +14,10 @@ struct DistinctTokens {
   int64_t size() const { return static_cast<int64_t>(tails.size()); }
 };
 
-// char_ids: (n, max_characters). Throws std::invalid_argument for an id outside [0, n_char_ids).
-DistinctTokens find_distinct(const int64_t* char_ids, int64_t n, int64_t max_characters, int64_t n_char_ids);
+// char_ids: (n, max_characters), checked.
+DistinctTokens find_distinct(const int64_t* char_ids, int64_t n, int64_t max_characters);
+
+// Throws std::invalid_argument for an id outside [0, n_char_ids).
+void check_char_ids(const int64_t* char_ids, int64_t n, int64_t max_characters, int64_t n_char_ids);
 
 }  // namespace elmo_fast

@@ -24,16 +24,21 @@ bool is_present(const int64_t* ids, int64_t max_characters, int64_t n_char_ids, 
 
 }  // namespace
 
-MarkedBatch add_markers(const int64_t* char_ids, int64_t batch_size, int64_t num_timesteps, int64_t max_characters,
-                        int64_t n_char_ids, const int64_t* bos, const int64_t* eos, bool* mask) {
+MarkedBatch add_markers(const int64_t* char_ids, const int64_t* lengths, int64_t batch_size, int64_t num_timesteps,
+                        int64_t max_characters, int64_t n_char_ids, const int64_t* bos, const int64_t* eos,
+                        bool* mask) {
   MarkedBatch batch;
   for (int64_t b = 0; b < batch_size; ++b) {
     const int64_t* const row = char_ids + b * num_timesteps * max_characters;
     bool* const present = mask + b * (num_timesteps + 2);
     std::fill(present, present + num_timesteps + 2, false);
+    if (lengths && (lengths[b] < 0 || lengths[b] > num_timesteps))
+      throw std::invalid_argument("lengths[" + std::to_string(b) + "]: expected 0 to " + std::to_string(num_timesteps) +
+                                  ", got " + std::to_string(lengths[b]));
     int64_t tokens = 0;
     for (int64_t t = 0; t < num_timesteps; ++t) {
       present[t + 1] = is_present(row + t * max_characters, max_characters, n_char_ids, b, t);
+      if (lengths) present[t + 1] = t < lengths[b];
       tokens += present[t + 1];
     }
     present[0] = present[tokens + 1] = true;

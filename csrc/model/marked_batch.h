@@ -17,9 +17,10 @@ struct MarkedBatch {
 };
 
 // char_ids: (batch_size, num_timesteps, max_characters); bos, eos: (max_characters).
+// lengths: (batch_size), the tokens of each row, at its beginning; or null: see above.
 // mask: (batch_size, num_timesteps + 2), written: where there is a token or a marker.
-// Throws std::invalid_argument for an id outside [0, n_char_ids).
-MarkedBatch add_markers(const int64_t* char_ids, int64_t batch_size, int64_t num_timesteps, int64_t max_characters,
-                        int64_t n_char_ids, const int64_t* bos, const int64_t* eos, bool* mask);
+// Throws std::invalid_argument for an id outside [0, n_char_ids) or a length outside [0, num_timesteps].
+MarkedBatch add_markers(const int64_t* char_ids, const int64_t* lengths, int64_t batch_size, int64_t num_timesteps,
+                        int64_t max_characters, int64_t n_char_ids, const int64_t* bos, const int64_t* eos, bool* mask);
 
 }  // namespace elmo_fast

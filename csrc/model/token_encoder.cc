@@ -92,7 +92,8 @@ TokenEncoder::Convolution TokenEncoder::make_convolution(const ConvolutionParams
 }
 
 DistinctTokens TokenEncoder::find_distinct(const int64_t* char_ids, int64_t n) const {
-  return elmo_fast::find_distinct(char_ids, n, max_characters_, shape_.n_char_ids);
+  check_char_ids(char_ids, n, max_characters_, shape_.n_char_ids);
+  return elmo_fast::find_distinct(char_ids, n, max_characters_);
 }
 
 void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_threads, float* saved) const {

@@ -26,8 +26,10 @@ class TokenEncoder {
   // saved: null, or zeros of (saved_planes, tokens.size(), saved_stride) for a backward pass, float32 only: the
   // features, then for each highway relu(t), g and its output.
   void encode(const DistinctTokens& tokens, float* out, int num_threads, float* saved = nullptr) const;
-  int64_t saved_planes() const { return 1 + 3 * static_cast<int64_t>(highways_.size()); }
-  int64_t saved_stride() const { return round_up(n_filters_, kUnit) + kRowPad; }
+  int64_t saved_planes() const { return saved_planes(static_cast<int64_t>(highways_.size())); }
+  int64_t saved_stride() const { return saved_stride(n_filters_); }
+  static int64_t saved_planes(int64_t n_highways) { return 1 + 3 * n_highways; }
+  static int64_t saved_stride(int64_t n_filters) { return round_up(n_filters, kUnit) + kRowPad; }
 
   // Gradient of a convolution's table, (filter_width, n_char_ids, n_filters): each filter's gradient goes to the
   // characters of the window that has its maximum, of equal ones the first. gradient: (tokens.size(), n_filters of all)
