@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elmo_fast import characters, dispatch, models, native, reference
+from elmo_fast import dispatch, models, native, reference
 from elmo_fast.characters import ELMoCharacterMapper, tokens_to_char_ids
-from elmo_fast.cpu import forward
-from elmo_fast.cuda.bilm import CudaBiLm
 from elmo_fast.cuda.graphs import GraphCache
 from elmo_fast.encoder import ElmoCharacterEncoder
-from elmo_fast.lstm import ElmoLstm, positions
+from elmo_fast.lstm import ElmoLstm
 from elmo_fast.parameters import is_plain
 from elmo_fast.precision import NativePrecision, check_precision
+from elmo_fast.reference_backend import collect
 from elmo_fast.state import StateSlot, check_mode
 from elmo_fast.weights import read_options, read_weights
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
@@ -176,40 +175,29 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         """
         if not self._knows(word_inputs):
             word_inputs = None
-        lstm = self._elmo_lstm
-        if is_plain(lstm, ElmoLstm):
-            if torch.compiler.is_compiling() and lstm.runs_as_operator():
-                tokens, mask, table, index = self._embed_distinct(inputs, word_inputs)
-                return _collect(tokens, mask, lstm.run_compiled(table, index, mask.sum(dim=1)))
-            with lstm._lend_state(len(inputs if word_inputs is None else word_inputs)) as slot:
-                return self._run(inputs, word_inputs, slot)
-        tokens, mask = self._embed(inputs, word_inputs)
-        return _collect(tokens, mask, lstm(tokens, mask))
+        if not is_plain(self._elmo_lstm, ElmoLstm):
+            tokens, mask = self._embed(inputs, word_inputs)
+            return {"activations": collect(tokens, mask, self._elmo_lstm(tokens, mask)), "mask": mask}
+        batch_size = (inputs if word_inputs is None else word_inputs).shape[0]
+        return self._elmo_lstm._with_state(batch_size, lambda slot: self._run(inputs, word_inputs, slot))
+
+    def packed(self) -> native._cpu.BiLm:
+        """Returns the native copy of the parameters as they are now."""
+        return native._cpu.BiLm(self._token_embedder.packed(), self._elmo_lstm.packed())
 
     def _run(self, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot) -> dict[str, Tensor | list[Tensor]]:
-        if word_inputs is None:
-            cuda = self._cuda_parts()
-            if cuda is not None:
-                return self._run_cuda(cuda, inputs, slot)
-        parts = self._native_parts(word_inputs is not None)
-        if parts is not None:
-            return self._run_native(*parts, inputs, word_inputs, slot)
-        tokens, mask, table, index = self._embed_distinct(inputs, word_inputs)
-        lengths = mask.sum(dim=1)
-        if self._elmo_lstm.runs_as_operator(table):
-            return _collect(tokens, mask, self._elmo_lstm.run_operator(table, index, lengths, slot))
-        return _collect(tokens, mask, self._elmo_lstm.run(tokens, lengths, slot))
+        backend = dispatch.backend_for(**self._call(word_inputs is not None))
+        activations, mask = backend.bilm(self, inputs, word_inputs, slot)
+        return {"activations": activations, "mask": mask}
 
-    def _embed_distinct(self, inputs: Tensor, word_inputs: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As `_embed`, with a table of fewer rows where equal words are known, and each position's row of it."""
-        encoder = self._token_embedder
-        if word_inputs is None and is_plain(encoder, ElmoCharacterEncoder) and encoder.has_operator():
-            char_ids, mask = encoder.add_markers(inputs)
-            table, index = encoder.encode_distinct(char_ids.flatten(0, 1))
-            index = index.view(mask.shape)
-            return nn.functional.embedding(index, table), mask, table, index
-        tokens, mask = self._embed(inputs, word_inputs)
-        return tokens, mask, tokens.flatten(0, 1), positions(tokens)
+    def _call(self, from_words: bool = False) -> dict[str, Any]:
+        """What `dispatch.choose` has to know of a call."""
+        encoder, lstm = self._token_embedder, self._elmo_lstm
+        plain = is_plain(lstm, ElmoLstm) and (from_words or is_plain(encoder, ElmoCharacterEncoder))
+        if not plain:
+            return {"parameters": (), "plain": False}
+        tensors = [self._word_embedding.weight] if from_words else encoder._tensors()
+        return {"parameters": tensors + lstm._tensors(), "recurrent_dropout": lstm._has_dropout()}
 
     def _embed(self, inputs: Tensor, word_inputs: Tensor | None) -> tuple[Tensor, Tensor]:
         """Token embeddings with markers, and their mask."""
@@ -219,68 +207,6 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         embedded = self._word_embedding(word_inputs.long())
         markers = (marker.to(embedded) for marker in (self._bos_embedding, self._eos_embedding))
         return reference.add_markers(embedded, word_inputs > 0, *markers)
-
-    def _run_native(
-        self,
-        encoder: native._cpu.CachedTokenEncoder | None,
-        lstm: native._cpu.BiLstm,
-        inputs: Tensor,
-        word_inputs: Tensor | None,
-        slot: StateSlot,
-    ) -> dict[str, Tensor | list[Tensor]]:
-        if encoder is None:
-            table, index, mask = self._look_up(word_inputs)
-        else:
-            char_ids = characters.char_ids_array(inputs, encoder.max_characters)
-            table, index, mask = forward.encode_batch(encoder, char_ids)
-        activations = forward.empty_tensor(self.num_layers, *mask.shape, 2 * lstm.projection_dim)
-        state = self._elmo_lstm.lent_state(slot, len(mask))
-        forward.run_bilm(lstm, table, index, mask, forward.state_arrays(state), activations.numpy())
-        slot.final = state
-        return {"activations": list(activations.unbind(0)), "mask": torch.from_numpy(mask)}
-
-    def _cuda_parts(self) -> CudaBiLm | None:
-        """Token encoder and LSTM as the native CUDA kernels read them, if the whole pass can run on those as one."""
-        module = self._token_embedder
-        encoder = module.cuda_weights() if is_plain(module, ElmoCharacterEncoder) else None
-        lstm = None if encoder is None else self._elmo_lstm.cuda_weights()
-        if lstm is None or lstm[0] is not encoder[0] or lstm[1].dtype != encoder[1].dtype:
-            return None
-        return CudaBiLm(encoder[0], encoder[1], lstm[1])
-
-    def _run_cuda(self, bilm: CudaBiLm, inputs: Tensor, slot: StateSlot) -> dict[str, Tensor | list[Tensor]]:
-        state = self._elmo_lstm.lent_state(slot, len(inputs), bilm.backend.device)
-        if self._cuda_graphs:
-            characters.check_char_ids(inputs, bilm.encoder.max_characters)
-            # An id beyond int32 must not turn into a known one.
-            char_ids = inputs.to(bilm.backend.device, torch.int64).clamp(-1, bilm.encoder.n_ids)
-            activations, mask = self._graphs.get(bilm).forward(char_ids, state)
-        else:
-            # The one time that the device is waited for: the batch is planned on the host.
-            char_ids = characters.char_ids_array(inputs.cpu(), bilm.encoder.max_characters)
-            activations, mask = bilm.forward(char_ids, state)
-        slot.final = state
-        dtype = self._token_embedder._char_embedding_weights.dtype
-        return {"activations": list(activations.to(dtype).unbind(0)), "mask": mask}
-
-    def _native_parts(
-        self, from_words: bool
-    ) -> tuple[native._cpu.CachedTokenEncoder | None, native._cpu.BiLstm] | None:
-        """Token encoder (None for cached words) and LSTM, packed, if the whole pass can run natively as one."""
-        encoder = None
-        if from_words:
-            if not dispatch.runs_native([self._word_embedding.weight]):
-                return None
-        else:
-            module = self._token_embedder
-            encoder = module.packed_if_native() if is_plain(module, ElmoCharacterEncoder) else None
-            if encoder is None:
-                return None
-        lstm = self._elmo_lstm.packed_if_native()
-        return None if lstm is None else (encoder, lstm)
-
-    def _runs_native(self, from_words: bool) -> bool:
-        return self._native_parts(from_words) is not None
 
     def _knows(self, word_inputs: Tensor | None) -> bool:
         """Whether the cached words cover these indices."""
@@ -295,18 +221,6 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
             return True
         low, high = word_inputs.aminmax()
         return bool(low >= 0) and bool(high < self._word_embedding.num_embeddings)
-
-    def _look_up(self, word_inputs: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `forward.encode_batch`, from cached words."""
-        indices = word_inputs.numpy().astype(np.int64)
-        bos, eos = -2, -1
-        words, mask = forward.add_markers(indices, indices > 0, bos, eos)
-        distinct, index = np.unique(words, return_inverse=True)
-        with torch.no_grad():
-            rows = self._word_embedding.weight[torch.from_numpy(np.maximum(distinct, 0))].numpy()
-        for marker, embedding in ((bos, self._bos_embedding), (eos, self._eos_embedding)):
-            rows[distinct == marker] = embedding.numpy()
-        return rows, index.reshape(words.shape).astype(np.int32), mask
 
     def create_cached_cnn_embeddings(self, tokens: list[str]) -> None:
         """Computes the token embeddings of words for `word_inputs`; sets three attributes.
@@ -336,7 +250,3 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         if self._bos_embedding is not None:
             self._bos_embedding, self._eos_embedding = fn(self._bos_embedding), fn(self._eos_embedding)
         return self
-
-
-def _collect(tokens: Tensor, mask: Tensor, layers: Tensor) -> dict[str, Tensor | list[Tensor]]:
-    return {"activations": [reference.duplicate_tokens(tokens, mask), *layers.unbind(0)], "mask": mask}

@@ -81,13 +81,17 @@ def tokens_to_char_ids(sentences: Iterable[Sequence[str]], max_characters: int =
     Args:
         sentences: each a sequence of words. `<S>` and `</S>` as words give the sentence markers. Bytes beyond
             `max_characters - 2` and characters that UTF-8 cannot hold (lone surrogates) are dropped.
-        max_characters: ids a word, the model's `max_characters_per_token`.
+        max_characters: ids per word, the model's `max_characters_per_token`.
     Returns:
         (len(sentences), longest sentence, max_characters) int64, 0 where there is no token.
     Raises:
         TypeError: a sentence is a plain string, or a token is not a string.
     """
-    sentences = [_as_tokens(number, sentence) for number, sentence in enumerate(sentences)]
+    return sentences_to_char_ids(check_sentences(sentences), max_characters)
+
+
+def sentences_to_char_ids(sentences: Sequence[Sequence[str]], max_characters: int) -> np.ndarray:
+    """As `tokens_to_char_ids`, for sentences that `check_sentences` has returned."""
     lengths = [len(sentence) for sentence in sentences]
     num_timesteps = max(lengths, default=0)
     words: dict[str, int] = {}
@@ -100,15 +104,25 @@ def tokens_to_char_ids(sentences: Iterable[Sequence[str]], max_characters: int =
     return char_ids
 
 
-def _as_tokens(number: int, sentence: Sequence[str]) -> list[str]:
-    if isinstance(sentence, (str, bytes)):
-        # A string would pass as a sequence of one-letter words: a frequent slip that gives plausible nonsense.
+def check_sentences(sentences: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Returns token lists as lists, before anything is computed or a state is touched.
+
+    Raises:
+        TypeError: a sentence is a plain string or not iterable, or a token is not a string.
+    """
+    return [check_sentence(number, sentence) for number, sentence in enumerate(sentences)]
+
+
+def check_sentence(number: int, sentence: Sequence[str]) -> list[str]:
+    """Returns one token list as a list; `number` is its place, for the message. Errors as `check_sentences`."""
+    # A string would pass as a sequence of one-letter words: a frequent slip that gives plausible nonsense.
+    if isinstance(sentence, (str, bytes, dict)) or not isinstance(sentence, Iterable):
         got = f"{type(sentence).__name__} {sentence!r:.60}"
-        raise TypeError(f"sentence {number}: expected a list of tokens, got {got}")
+        raise TypeError(f"sentence {number}: expected a list of tokens, got the {got}")
     tokens = list(sentence)
     for position, token in enumerate(tokens):
         if not isinstance(token, str):
-            raise TypeError(f"sentence {number}, token {position}: expected str, got {type(token).__name__}")
+            raise TypeError(f"sentence {number}, token {position}: expected a string, got {type(token).__name__}")
     return tokens
 
 

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from elmo_fast import models
+from elmo_fast import dispatch, models
 from elmo_fast.bilm import ElmoBiLm
-from elmo_fast.cuda.mix import mix_backend, mix_layers
 from elmo_fast.parameters import child_of, is_plain
 from elmo_fast.precision import NativePrecision
 from elmo_fast.scalar_mix import AdditiveMix, ScalarMix
@@ -204,12 +203,8 @@ class Elmo(NativePrecision, WordCached, nn.Module):
 
 def _mix_tokens(layer_mix: nn.Module, layers: Sequence[Tensor], mask: Tensor, tokens: Tensor) -> Tensor:
     """A mix of the layers without their markers, zero where `tokens`, their mask, is false."""
-    if is_plain(layer_mix, ScalarMix) and not layer_mix.do_layer_norm:
-        backend = mix_backend(layers, list(layer_mix.parameters()))
-        if backend is not None:
-            return mix_layers(backend, layers, layer_mix.weights().float(), tokens)
-    # </S> now is padding, and after layer norm no padding is zero.
-    return layer_mix(layers, mask).narrow(1, 1, tokens.shape[1]).masked_fill(~tokens.unsqueeze(-1), 0.0)
+    choice = dispatch.choose(layers, list(layer_mix.parameters()), plain=is_plain(layer_mix, type(layer_mix)))
+    return dispatch.BACKENDS[choice.name].mix(layer_mix, layers, mask, tokens)
 
 
 def _without_markers(mask: Tensor) -> Tensor:

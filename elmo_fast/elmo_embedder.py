@@ -12,10 +12,10 @@ from torch import Tensor
 from elmo_fast import models
 from elmo_fast.batching import check_batch_size
 from elmo_fast.bilm import ElmoBiLm
-from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.characters import check_sentences, sentences_to_char_ids
 from elmo_fast.outputs import hdf5 as hdf5_output
 from elmo_fast.precision import NativePrecision, check_device, check_precision
-from elmo_fast.runner import Runner, check_sentences
+from elmo_fast.runner import Runner
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached
 
 DEFAULT_BATCH_SIZE = 64
@@ -200,5 +200,5 @@ class ElmoEmbedder(NativePrecision, WordCached):
 
     def _forward(self, sentences: Sequence[Sequence[str]]) -> Sequence[Tensor]:
         max_characters = self.elmo_bilm._token_embedder._max_characters
-        char_ids = torch.from_numpy(tokens_to_char_ids(sentences, max_characters))
+        char_ids = torch.from_numpy(sentences_to_char_ids(sentences, max_characters))
         return self.elmo_bilm(char_ids.to(next(self.elmo_bilm.parameters()).device))["activations"]

@@ -12,11 +12,12 @@ import torch
 from elmo_fast import models, tokenize
 from elmo_fast.batching import check_batch_size
 from elmo_fast.bilm import ElmoBiLm
-from elmo_fast.characters import tokens_to_char_ids
+from elmo_fast.characters import check_sentences, sentences_to_char_ids
 from elmo_fast.cpu.bilm import CpuBiLm
+from elmo_fast.cpu.stateful_bilm import StatefulCpuBiLm
 from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.progress import progress_bar
-from elmo_fast.runner import Runner, StatefulCpuBiLm, as_arrays, check_sentences
+from elmo_fast.runner import Layers, Runner, as_arrays
 from elmo_fast.state import check_mode
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
 
@@ -180,8 +181,8 @@ class Embedder(NativePrecision, WordCached):
     def _runner(self) -> Runner:
         return Runner(self._forward, self._states, self.num_layers, self.output_dim)
 
-    def _forward(self, sentences: Sequence[Sequence[str]]) -> Sequence[torch.Tensor]:
-        char_ids = tokens_to_char_ids(sentences, self._max_characters)
+    def _forward(self, sentences: Sequence[Sequence[str]]) -> Layers:
+        char_ids = sentences_to_char_ids(sentences, self._max_characters)
         if isinstance(self._bilm, StatefulCpuBiLm):
             return self._bilm(char_ids)
         with torch.no_grad():

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from elmo_fast import characters, dispatch, models, native, reference
 from elmo_fast.characters import marker_char_ids
-from elmo_fast.cpu import forward, ops, pack
-from elmo_fast.cuda.backend import Backend, choose, may_run
-from elmo_fast.cuda.encoder import encode_tokens
+from elmo_fast.cpu import pack
 from elmo_fast.cuda.pack import CudaEncoder
 from elmo_fast.packed_cache import PackedCache
 from elmo_fast.parameters import adopt, child_of, encoder_parts, parameter_of, uninitialised
@@ -131,78 +129,15 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
 
     def encode_rows(self, char_ids: Tensor) -> Tensor:
         """Encodes checked int64 ids, (n, max_characters) -> (n, projection_dim)."""
-        cuda = self.cuda_weights()
-        if cuda is not None:
-            backend, weights = cuda
-            with backend.guard():
-                tokens = encode_tokens(backend, weights, char_ids.int().contiguous())
-            return tokens.to(self._char_embedding_weights.dtype)
-        if self.has_operator() and (torch.compiler.is_compiling() or dispatch.needs_gradient(self._tensors())):
-            table, index = self.encode_distinct(char_ids)
-            return nn.functional.embedding(index, table)
-        packed = self.packed_if_native()
-        if packed is not None:
-            table, index = forward.encode_rows(packed, char_ids.contiguous().numpy())
-            return torch.from_numpy(table[index])
-        embedding, convolutions, highways, projection = self._structure(self._tensors())
-        return reference.encode_tokens(char_ids, embedding, convolutions, self._activation, highways, projection)
-
-    def encode_distinct(self, char_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodes (n, max_characters) ids by the torch operator: a table of the distinct ones, and (n,) into it.
-
-        Raises:
-            ValueError: an id that the model does not know.
-        """
-        tensors = self._tensors()
-        trains = dispatch.needs_gradient(tensors)
-        keep = trains and not self.checkpointing
-        convolutions, highways, _ = self._linears()
-        table, index, _ = ops.encode_tokens(
-            char_ids, tensors, len(convolutions), len(highways), self._activation,
-            "float32" if trains else self.precision, self._word_cache_size, self._packed.key, keep,
-        )  # fmt: skip
-        return table, index
-
-    def has_operator(self) -> bool:
-        """Whether `encode_distinct` can run with these parameters."""
-        return not dispatch.is_transformed() and all(map(dispatch.is_native_kind, self._tensors()))
+        return dispatch.backend_for(self._tensors()).encode(self, char_ids)
 
     def repack(self) -> None:
         """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
         self._packed.clear()
 
-    def runs_native(self) -> bool:
-        """Whether the native kernels can run now."""
-        return dispatch.runs_native(self._tensors())
-
-    def packed_if_native(self) -> native._cpu.CachedTokenEncoder | None:
-        """Returns what `packed` does, or None where the native kernels cannot run now."""
-        return self._packed.get_if_native(self._tensors(), self._pack, self.precision_in_use)
-
     def packed(self) -> native._cpu.CachedTokenEncoder:
         """Returns the native copy of the parameters as they are now."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
-
-    def cuda_weights(self) -> tuple[Backend, CudaEncoder] | None:
-        """Returns the parameters as the native CUDA kernels read them, or None where those cannot run now."""
-        if not may_run(parameter_of(self, "_char_embedding_weights").device):
-            return None
-        tensors = self._tensors()
-        choice = choose(tensors, self.precision)
-        if choice is None or dispatch.needs_gradient(tensors):
-            return None
-
-        def pack(tensors: Sequence[Tensor]) -> CudaEncoder:
-            embedding, *rest = self._structure(tensors)
-            convolutions, highways, projection = rest
-            with choice.backend.guard():
-                packed = CudaEncoder.pack(
-                    choice.dtype, embedding, convolutions, self._activation, highways, projection, self._max_characters
-                )
-                choice.backend.finish()
-            return packed
-
-        return choice.backend, self._packed.get_of_tensors(tensors, pack, choice)
 
     def _linears(self) -> tuple[list[nn.Module], list[nn.Module], nn.Module | None]:
         convolutions = [child_of(self, f"char_conv_{i}") for i in range(len(self._convolutions))]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from elmo_fast._version import __version__
-from elmo_fast.cuda import backend
+from elmo_fast.cuda import device as cuda
 from elmo_fast.native import _cpu, get_num_threads, precision_in_use
 from elmo_fast.precision import PRECISIONS
 
@@ -27,8 +27,8 @@ def build_info() -> dict[str, Any]:
         "isas_available": list(_cpu.isas_available()),
         "isa": _cpu.get_isa(),
         "precisions": {precision: precision_in_use(precision) for precision in PRECISIONS},
-        "cuda_built": backend.is_built(),
-        "cuda_devices": backend.device_count(),
+        "cuda_built": cuda.is_built(),
+        "cuda_devices": cuda.device_count(),
         "num_threads": get_num_threads(),
         "compiler": _cpu.compiler(),
         "torch": torch.__version__,

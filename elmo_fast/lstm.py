@@ -6,23 +6,16 @@ import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from elmo_fast import dispatch, models, native, reference
-from elmo_fast.cpu import forward, ops, pack
-from elmo_fast.cuda.backend import Backend, choose
-from elmo_fast.cuda.lstm import run_bilstm
-from elmo_fast.cuda.pack import CudaLstm
-from elmo_fast.cuda.plan import plan_batch
+from elmo_fast import dispatch, models, native
+from elmo_fast.cpu import pack
 from elmo_fast.lstm_cell import LstmCellWithProjection
 from elmo_fast.packed_cache import PackedCache
 from elmo_fast.parameters import child_of, lstm_layers
 from elmo_fast.precision import NativePrecision, check_precision
-from elmo_fast.state import State, StatefulModule, StateSlot
+from elmo_fast.state import StatefulModule, StateSlot
 from elmo_fast.weights import LstmWeights, read_lstm_weights
-
-_CPU = torch.device("cpu")
 
 
 class ElmoLstm(NativePrecision, StatefulModule):
@@ -139,145 +132,20 @@ class ElmoLstm(NativePrecision, StatefulModule):
         if mask.shape != inputs.shape[:2]:
             raise ValueError(f"mask: expected shape {tuple(inputs.shape[:2])}, got {tuple(mask.shape)}")
         lengths = mask.bool().sum(dim=1)
-        if torch.compiler.is_compiling() and self.runs_as_operator(inputs):
-            return self.run_compiled(inputs.flatten(0, 1), positions(inputs), lengths)
-        with self._lend_state(len(inputs)) as slot:
-            return self.run(inputs, lengths, slot)
+        return self._with_state(inputs.shape[0], lambda slot: self.run(inputs, lengths, slot))
 
     def run(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
         """Runs all layers from a lent state; arguments and result as `forward`."""
-        if self.runs_as_operator(inputs):
-            return self.run_operator(inputs.flatten(0, 1), positions(inputs), lengths, slot)
-        cuda = None if dispatch.needs_gradient([inputs]) else self.cuda_weights()
-        if cuda is not None:
-            return self._run_cuda(*cuda, inputs, lengths, slot)
-        packed = self.packed_if_native() if dispatch.runs_native([inputs]) else None
-        if packed is None:
-            return self._run_reference(inputs, lengths, slot)
-        batch_size, num_timesteps, _ = inputs.shape
-        out = forward.empty_tensor(self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
-        index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
-        table = inputs.detach().reshape(-1, self.input_size).contiguous().numpy()
-        state = self.lent_state(slot, batch_size)
-        forward.run_lstm(packed, table, index, lengths.numpy(), forward.state_arrays(state), out.numpy())
-        slot.final = state
-        return out
-
-    def runs_as_operator(self, *inputs: Tensor) -> bool:
-        """Whether the native kernels run as a torch operator: for a gradient, or in a program being compiled."""
-        tensors = [*inputs, *self._tensors()]
-        if dispatch.is_transformed():
-            return False
-        wanted = torch.compiler.is_compiling() or dispatch.needs_gradient(tensors)
-        return wanted and not self._has_dropout() and all(map(dispatch.is_native_kind, tensors))
-
-    def run_operator(self, table: Tensor, index: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
-        """Runs all layers by the torch operator `elmo_fast::bilstm`.
-
-        Args:
-            table: (n, input_size).
-            index: (batch_size, num_timesteps) into the table's rows.
-            lengths: (batch_size,).
-        """
-        h, c = (None, None) if slot.initial is None else map(_usable, slot.initial)
-        tensors = self._tensors()
-        trains = dispatch.needs_gradient([table, *tensors])
-        out, h, c, _ = ops.bilstm(
-            table, index, lengths, tensors, h, c, self._cell_clip, self._proj_clip, self.use_skip_connections,
-            "float32" if trains else self.precision, self._packed.key, trains and not self.checkpointing,
-        )  # fmt: skip
-        slot.final = h.detach(), c.detach()
-        return out
-
-    def run_compiled(self, table: Tensor, index: Tensor, lengths: Tensor) -> Tensor:
-        """As `run_operator`, with the module's own state, and without the lock that no compiler can trace."""
-        slot = self._take_state(index.shape[0])
-        out = self.run_operator(table, index, lengths, slot)
-        self._keep_state(slot)
-        return out
+        backend = dispatch.backend_for(self._tensors(), (inputs,), recurrent_dropout=self._has_dropout())
+        return backend.lstm(self, inputs, lengths, slot)
 
     def repack(self) -> None:
         """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
         self._packed.clear()
 
-    def runs_native(self, *inputs: Tensor) -> bool:
-        """Whether the native kernels can run these inputs now."""
-        return not self._has_dropout() and dispatch.runs_native([*inputs, *self._tensors()])
-
-    def packed_if_native(self) -> native._cpu.BiLstm | None:
-        """Returns what `packed` does, or None where the native kernels cannot run now."""
-        if self._has_dropout():
-            return None
-        return self._packed.get_if_native(self._tensors(), self._pack, self.precision_in_use)
-
     def packed(self) -> native._cpu.BiLstm:
         """Returns the native copy of the parameters as they are now."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
-
-    def cuda_weights(self) -> tuple[Backend, CudaLstm] | None:
-        """Returns the parameters as the native CUDA kernels read them, or None where those cannot run now."""
-        tensors = self._tensors()
-        choice = None if self._has_dropout() else choose(tensors, self.precision)
-        if choice is None or dispatch.needs_gradient(tensors):
-            return None
-
-        def pack(tensors: Sequence[Tensor]) -> CudaLstm:
-            layers = lstm_layers(tensors)
-            with choice.backend.guard():
-                packed = CudaLstm.pack(
-                    choice.dtype, layers, self._cell_clip, self._proj_clip, self.use_skip_connections
-                )
-                choice.backend.finish()
-            return packed
-
-        return choice.backend, self._packed.get_of_tensors(tensors, pack, choice)
-
-    def _run_cuda(
-        self, backend: Backend, weights: CudaLstm, inputs: Tensor, lengths: Tensor, slot: StateSlot
-    ) -> Tensor:
-        batch_size, num_timesteps, _ = inputs.shape
-        index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
-        plan = plan_batch(backend, index, lengths.cpu().numpy())
-        with backend.guard():
-            table = inputs.detach().to(weights.dtype).reshape(-1, self.input_size).contiguous()
-            size = (self.num_layers, batch_size, num_timesteps, 2 * self.hidden_size)
-            out = backend.zeros(*size, dtype=weights.dtype)
-            state = self.lent_state(slot, batch_size, backend.device)
-            run_bilstm(backend, weights, table, plan, state, out)
-        slot.final = state
-        return out.to(inputs.dtype)
-
-    def lent_state(self, slot: StateSlot, batch_size: int, device: torch.device = _CPU) -> State | None:
-        """Returns a lent state for native kernels to overwrite; None where it is zero and nobody reads it after."""
-        if slot.initial is not None:
-            # A copy: the call must not write into a state that somebody else may hold.
-            return tuple(part.to(device, torch.float32, copy=True).contiguous() for part in slot.initial)
-        if not slot.keep:
-            return None
-        sizes = (2 * self.hidden_size, 2 * self.cell_size)
-        shapes = ((self.num_layers, batch_size, size) for size in sizes)
-        return tuple(torch.zeros(shape, dtype=torch.float32, device=device) for shape in shapes)
-
-    def _run_reference(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
-        initial = slot.initial
-        if initial is not None:
-            initial = tuple(part.to(inputs) for part in initial)
-        cells = self._cells()
-        masks = None
-        if self._has_dropout():
-            masks = [tuple(cell.dropout_mask(inputs, len(inputs)) for cell in pair) for pair in cells]
-        output, final = reference.bilstm(
-            inputs,
-            lengths,
-            [tuple(cell.parameter_tuple() for cell in pair) for pair in cells],
-            state=initial,
-            cell_clip=self._cell_clip,
-            proj_clip=self._proj_clip,
-            use_skip_connections=self.use_skip_connections,
-            dropout_masks=masks,
-        )
-        slot.final = tuple(part.detach() for part in final)
-        return output
 
     def _has_dropout(self) -> bool:
         return self.training and self.recurrent_dropout_probability > 0
@@ -300,16 +168,3 @@ class ElmoLstm(NativePrecision, StatefulModule):
         if not all(map(dispatch.is_native_kind, self._tensors())):
             self._packed.clear()  # moved away: free the native copy
         return self
-
-
-def positions(inputs: Tensor) -> Tensor:
-    """Where each position of (batch_size, num_timesteps, ...) is when the first two dimensions are one."""
-    batch_size, num_timesteps = inputs.shape[:2]
-    return torch.arange(batch_size * num_timesteps, dtype=torch.int32).view(batch_size, num_timesteps)
-
-
-def _usable(state: Tensor) -> Tensor:
-    """A state that autograd takes: one left behind by a call in inference mode is copied."""
-    if torch.compiler.is_compiling() or not state.is_inference() or torch.is_inference_mode_enabled():
-        return state
-    return state.clone()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast import dispatch, native
+from elmo_fast import native
 from elmo_fast.locks import SharedLock
 
 _SAMPLES = 16
@@ -159,17 +159,6 @@ class PackedCache:
                         entry = _Entry([_see(parameter) for parameter in parameters], build(parameters))
                         self._entries[form] = entry
         return entry.packed
-
-    def get_if_native(
-        self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None
-    ) -> Any:
-        """As `get`, or None where the native kernels cannot run with these parameters: `dispatch.runs_native`."""
-        if dispatch.is_transformed():
-            return None
-        entry = self._entries.get(form)
-        if entry is not None and entry.still(parameters):  # then it was packed of the right kind of tensors
-            return None if dispatch.needs_gradient(parameters) else entry.packed
-        return self.get(parameters, build, form) if dispatch.runs_native(parameters) else None
 
     def peek(self, form: Hashable = None) -> Any:
         """Returns what the last `get` with this form returned, or None."""

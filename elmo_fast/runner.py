@@ -15,88 +15,13 @@ import torch
 from torch import Tensor
 
 from elmo_fast.batching import batches_by_length, groups_of, row_groups, windows
-from elmo_fast.characters import tokens_to_char_ids
-from elmo_fast.cpu.bilm import CpuBiLm
-from elmo_fast.precision import NativePrecision
-from elmo_fast.state import State, StatefulModule, StateSlot
-from elmo_fast.word_cache import WordCached
+from elmo_fast.characters import check_sentence, check_sentences
+from elmo_fast.state import State, StatefulModule
 
 Sentences = Sequence[Sequence[str]]
-Batch = tuple[list[int], Sequence[Tensor]]
+Layers = Sequence[Tensor] | Sequence[np.ndarray]
+Batch = tuple[list[int], Layers]
 """The numbers of its sentences; and its layers, each (batch_size, longest + 2, output_dim), markers included."""
-
-
-class StatefulCpuBiLm(NativePrecision, WordCached, StatefulModule):
-    """A biLM of packed native weights alone, with the state that `CpuBiLm` does not keep.
-
-    Args:
-        engine: the weights.
-        state: "carry", "reset" or "frozen".
-    """
-
-    def __init__(self, engine: CpuBiLm, state: str) -> None:
-        super().__init__(state)
-        self.weights = engine
-
-    @property
-    def precision(self) -> str:
-        """The precision asked for."""
-        return self.weights.precision
-
-    def _word_cache(self) -> CpuBiLm:
-        return self.weights
-
-    def forward(self, char_ids: np.ndarray) -> list[Tensor]:
-        """Returns the layers of (batch_size, num_timesteps, max_characters) character ids, markers included."""
-        with self._lend_state(len(char_ids)) as slot:
-            return self._run(char_ids, slot)
-
-    def warm_up(self, sentences: Sentences) -> None:
-        """Fixes the "frozen" state: token lists run one at a time from zero, carried, and the last state is kept.
-
-        Raises:
-            ValueError: the state is not "frozen", or there is no sentence.
-        """
-        self._check_frozen()
-        if not sentences:
-            raise ValueError("sentences: expected at least one, got none")
-        state = None
-        for sentence in sentences:
-            slot = StateSlot(state, keep=True)
-            self._run(tokens_to_char_ids([sentence], self.weights.max_characters), slot)
-            state = slot.final
-        self._freeze_state(state)
-
-    def _run(self, char_ids: np.ndarray, slot: StateSlot) -> list[Tensor]:
-        state = None
-        if slot.initial is not None:  # copied, for the engine writes the final state into it
-            state = tuple(np.array(part.numpy(), dtype=np.float32, order="C") for part in slot.initial)
-        elif slot.keep:
-            state = self.weights.zero_state(len(char_ids))
-        activations, _ = self.weights.forward(char_ids, state)
-        if slot.keep:
-            slot.final = tuple(torch.from_numpy(part) for part in state)
-        return list(torch.from_numpy(activations).unbind(0))
-
-
-def check_sentences(sentences: Iterable[Sequence[str]]) -> list[list[str]]:
-    """Returns token lists as lists, before anything is computed or a state is touched.
-
-    Raises:
-        TypeError: a sentence is a plain string or no sequence, or a token is not a string.
-    """
-    return [_check_sentence(number, sentence) for number, sentence in enumerate(sentences)]
-
-
-def _check_sentence(number: int, sentence: Sequence[str]) -> list[str]:
-    if isinstance(sentence, (str, bytes, dict)) or not isinstance(sentence, Iterable):
-        got = f"{type(sentence).__name__} {sentence!r:.60}"
-        raise TypeError(f"sentence {number}: expected a list of tokens, got the {got}")
-    tokens = list(sentence)
-    for position, token in enumerate(tokens):
-        if not isinstance(token, str):
-            raise TypeError(f"sentence {number}, token {position}: expected a string, got {type(token).__name__}")
-    return tokens
 
 
 class Runner:
@@ -109,7 +34,7 @@ class Runner:
     """
 
     def __init__(
-        self, forward: Callable[[Sentences], Sequence[Tensor]], states: StatefulModule, num_layers: int, output_dim: int
+        self, forward: Callable[[Sentences], Layers], states: StatefulModule, num_layers: int, output_dim: int
     ) -> None:
         self._forward = forward
         self._states = states
@@ -163,10 +88,10 @@ class Runner:
         In state "carry", a batch beyond the token budget is computed as it is asked for, one group of rows at a time.
         """
         if self._states.state != "carry":
-            for window in windows(map(_check_sentence, itertools.count(), sentences), batch_size):
+            for window in windows(map(check_sentence, itertools.count(), sentences), batch_size):
                 yield from _drain(self.embed(window, batch_size))
             return
-        for batch in groups_of(map(_check_sentence, itertools.count(), sentences), batch_size):
+        for batch in groups_of(map(check_sentence, itertools.count(), sentences), batch_size):
             if not any(map(len, batch)):
                 yield from (self._nothing() for _ in batch)
             for numbers, layers in self.batches(batch, batch_size):
@@ -177,10 +102,10 @@ class Runner:
     def _nothing(self) -> np.ndarray:
         return np.zeros((self.num_layers, 0, self.output_dim), dtype=np.float32)
 
-    def _carry(self, sentences: Sentences, numbers: Sequence[int], first: int) -> Sequence[Tensor]:
+    def _carry(self, sentences: Sentences, numbers: Sequence[int], first: int) -> Layers:
         return self._carry_rows([sentences[number] for number in numbers], numbers[0] - first)
 
-    def _carry_rows(self, sentences: Sentences, first_row: int) -> Sequence[Tensor]:
+    def _carry_rows(self, sentences: Sentences, first_row: int) -> Layers:
         """Runs sentences as rows first_row, first_row + 1, ... of the carried state."""
         states = self._states
         with states._state_lock:
@@ -197,7 +122,7 @@ class Runner:
         return layers
 
 
-def _halving(numbers: list[int], run: Callable[[list[int]], Sequence[Tensor]]) -> Iterator[Batch]:
+def _halving(numbers: list[int], run: Callable[[list[int]], Layers]) -> Iterator[Batch]:
     """Runs a batch, in halves if the GPU has no memory for the whole; a single sentence's error passes."""
     try:
         layers = run(numbers)
@@ -214,12 +139,14 @@ def _halving(numbers: list[int], run: Callable[[list[int]], Sequence[Tensor]]) -
     yield from _halving(numbers[middle:], run)
 
 
-def as_arrays(layers: Sequence[Tensor]) -> list[np.ndarray]:
-    """The layers as float32 NumPy arrays; no copy where they are that already."""
-    return [layer.detach().to("cpu", torch.float32).numpy() for layer in layers]
+def as_arrays(layers: Layers) -> list[np.ndarray]:
+    """Returns the layers as float32 NumPy arrays; no copy where they are that already."""
+    return [
+        layer if isinstance(layer, np.ndarray) else layer.detach().to("cpu", torch.float32).numpy() for layer in layers
+    ]
 
 
-def _without_markers(layers: Sequence[Tensor], sentences: Sentences, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+def _without_markers(layers: Layers, sentences: Sentences, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     arrays = as_arrays(layers)
     for row, number in enumerate(numbers):
         # A fresh array each: a view would keep its whole batch in memory for as long as one sentence is kept.

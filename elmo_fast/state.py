@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from elmo_fast.locks import SharedLock
 STATE_MODES = ("carry", "reset", "frozen")
 
 State = tuple[Tensor, Tensor]
+Result = TypeVar("Result")
 
 
 def check_mode(state: str) -> str:
@@ -97,13 +99,14 @@ class StatefulModule(nn.Module):
                 # A fill, not a product: a row that went NaN must come back to zero.
                 self._states = tuple(part.masked_fill(forget, 0.0) for part in self._states)
 
-    @contextlib.contextmanager
-    def _lend_state(self, batch_size: int) -> Iterator[StateSlot]:
+    def _with_state(self, batch_size: int, run: Callable[[StateSlot], Result]) -> Result:
         """Lends the state to one call of `batch_size` rows; stores `slot.final` unless the call raised."""
-        with self._state_lock if self._state_mode == "carry" else contextlib.nullcontext():
+        locked = self._state_mode == "carry" and not torch.compiler.is_compiling()  # no compiler can trace a lock
+        with self._state_lock if locked else contextlib.nullcontext():
             slot = self._take_state(batch_size)
-            yield slot
+            result = run(slot)
             self._keep_state(slot)
+        return result
 
     def _take_state(self, batch_size: int) -> StateSlot:
         """What a call of `batch_size` rows starts from."""

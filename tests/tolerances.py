@@ -70,8 +70,8 @@ SIMULATED = {"float32": 2.0, "bf16x3": 2.0, "bf16x2": 0.6, "bfloat16": 0.3, "int
 """The rms difference of native kernels from the simulated arithmetic, as a part of their own rms error.
 
 They add in another order: that is all of float32's error, and here and there lets a number round to the other side.
-On AMX the encoder of an int8 model rounds its inputs too, and what differs there moves some inputs of the LSTM by a whole
-step of int8. Any other arithmetic is at 0.7 or more.
+On AMX the encoder of an int8 model rounds its inputs too, and what differs there moves some inputs of the LSTM by a
+whole step of int8. Any other arithmetic is at 0.7 or more.
 """
 
 PROBE = {"float32": 0.0, "bf16x3": 0.0005, "bf16x2": 0.0005, "bfloat16": 0.003, "int8": 0.007}

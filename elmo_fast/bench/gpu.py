@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from elmo_fast.bench.limits import Rates
-from elmo_fast.cuda import backend
+from elmo_fast.cuda import device as cuda
 
 _FLUSH_BYTES = 256 << 20  # more than any L2 cache
 _PROBE_BYTES = 1 << 30
@@ -58,7 +58,7 @@ def describe() -> dict[str, Any]:
         "multiprocessors": properties.multi_processor_count,
         "memory": properties.total_memory,
         "cuda": torch.version.cuda,
-        "kernels_built": backend.is_built(),
+        "kernels_built": cuda.is_built(),
         "now": now,
     }
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from elmo_fast.characters import char_ids_array
-from elmo_fast.cpu.forward import ArrayState, encode_batch, run_bilm
+from elmo_fast.cpu.backend import ArrayState
 from elmo_fast.cpu.pack import lstm_arguments, pack_files, restore_encoder, restore_lstm
 from elmo_fast.locks import SharedLock
+from elmo_fast.native import _cpu, get_num_threads
 from elmo_fast.precision import NativePrecision, check_precision
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached, check_word_cache_size
-
-if TYPE_CHECKING:
-    from elmo_fast import _cpu
 
 
 class CpuBiLm(NativePrecision, WordCached):
@@ -35,6 +33,7 @@ class CpuBiLm(NativePrecision, WordCached):
         self._packed_for = self.precision_in_use
         self._encoder = encoder
         self._lstm = lstm
+        self._packed = _cpu.BiLm(encoder, lstm)
         self._lock = SharedLock()
         self.num_layers: int = lstm.num_layers + 1
         self.projection_dim: int = lstm.projection_dim
@@ -78,54 +77,38 @@ class CpuBiLm(NativePrecision, WordCached):
     def _word_cache(self) -> _cpu.CachedTokenEncoder:
         return self._encoder
 
-    def forward(self, char_ids: np.ndarray, state: ArrayState | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def forward(
+        self, char_ids: np.ndarray, state: ArrayState | None = None, *, keep_state: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, ArrayState | None]:
         """Computes all layers for a batch.
 
         Args:
             char_ids: (batch_size, num_timesteps, max_characters) integers without sentence markers, 0 where there is
                 no token.
             state: h (n_layers, batch_size, 2 * projection_dim) and c (n_layers, batch_size, 2 * cell_size), float32,
-                C-contiguous: the state to start from, overwritten with the final one. None starts from zero.
+                C-contiguous: the state to start from, which is only read. None starts from zero.
+            keep_state: whether the final state is wanted.
         Returns:
             activations (num_layers, batch_size, num_timesteps + 2, output_dim) float32, markers included, zero on
-            padding; and the mask (batch_size, num_timesteps + 2) bool.
+            padding; the mask (batch_size, num_timesteps + 2) bool; and the final state, None without `keep_state`.
         Raises:
             TypeError, ValueError: an argument has the wrong dtype, shape or values; the message names it.
         """
         char_ids = char_ids_array(char_ids, self.max_characters)
-        if state is not None:
-            self._check_state(state, len(char_ids))
-        self._follow_isa()
-        table, index, mask = encode_batch(self._encoder, char_ids)
-        activations = np.empty((self.num_layers, *mask.shape, self.output_dim), dtype=np.float32)
-        run_bilm(self._lstm, table, index, mask, state, activations)
-        return activations, mask
+        h, c = (None, None) if state is None else state
+        activations, mask, h, c = self._packed_now().forward(char_ids, h, c, keep_state, get_num_threads())
+        return activations, mask, (h, c) if keep_state else None
 
-    def zero_state(self, batch_size: int) -> ArrayState:
-        """Returns a state of zeros for `forward` to start from and to overwrite."""
-        h, c = (
-            np.zeros((self.num_layers - 1, batch_size, 2 * size), dtype=np.float32)
-            for size in (self.projection_dim, self.cell_size)
-        )
-        return h, c
-
-    def _check_state(self, state: ArrayState, batch_size: int) -> None:
-        for name, part, size in zip("hc", state, (self.projection_dim, self.cell_size), strict=True):
-            expected = (self.num_layers - 1, batch_size, 2 * size)
-            if part.shape != expected:
-                raise ValueError(f"state: {name}: expected shape {expected}, got {part.shape}")
-            # Anything that needed a copy would leave the caller's arrays as they were.
-            if part.dtype != np.float32 or not part.flags.c_contiguous or not part.flags.writeable:
-                raise ValueError(f"state: {name}: expected a writeable, C-contiguous float32 array, got {part.dtype}")
-
-    def _follow_isa(self) -> None:
-        """Packs anew if the instruction set chosen since makes the precision run as another one."""
+    def _packed_now(self) -> _cpu.BiLm:
+        """The weights, packed anew if the instruction set chosen since makes the precision run as another one."""
         if self._packed_for != self.precision_in_use:
             with self._lock:
                 if self._packed_for != self.precision_in_use:
                     self._encoder = restore_encoder(self._encoder.weights())
                     self._lstm = restore_lstm(lstm_arguments(self._lstm))
+                    self._packed = _cpu.BiLm(self._encoder, self._lstm)
                     self._packed_for = self.precision_in_use
+        return self._packed
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self._encoder.weights(), lstm_arguments(self._lstm))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast.cpu.forward import empty_tensor
+from elmo_fast.cpu.backend import empty_tensor
 from elmo_fast.cpu.saved_activations import array_of, lazy_zeros, saved_size, zeros
 from elmo_fast.native import _cpu, get_num_threads
 
@@ -55,20 +55,15 @@ def bilstm_forward(
     batch_size, num_timesteps = index.shape
     n_layers, projection_dim, cell_size = native.num_layers, native.projection_dim, native.cell_size
     out = empty_tensor(n_layers, batch_size, num_timesteps, 2 * projection_dim)
-    state = [
-        zeros(n_layers, batch_size, 2 * size) if part is None else part.detach().clone().contiguous()
-        for part, size in ((h, projection_dim), (c, cell_size))
-    ]
+    final = [empty_tensor(n_layers, batch_size, 2 * size) for size in (projection_dim, cell_size)]
+    initial = (None if part is None else array_of(part) for part in (h, c))
     rows = batch_size * num_timesteps if keep else 0
     saved = lazy_zeros(n_layers, 2, rows, saved_size(cell_size, projection_dim))
-    if out.numel() == 0 or len(table) == 0:
-        out.zero_()
-    else:
-        native.run(
-            array_of(table), array_of(index, np.int32), array_of(lengths, np.int64), state[0].numpy(), state[1].numpy(),
-            out.numpy(), get_num_threads(), saved.numpy() if keep else None,
-        )  # fmt: skip
-    return out, state[0], state[1], saved
+    native.run(
+        array_of(table), array_of(index, np.int32), array_of(lengths, np.int64), out.numpy(), get_num_threads(),
+        *initial, final[0].numpy(), final[1].numpy(), saved.numpy() if keep else None,
+    )  # fmt: skip
+    return out, final[0], final[1], saved
 
 
 class LstmGradients(NamedTuple):

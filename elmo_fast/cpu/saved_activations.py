@@ -14,19 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_UNIT = 16  # what csrc/kernels.h rounds sizes up to
+from elmo_fast.native import _cpu
+
 _HUGE_PAGES = 4 << 20  # bytes from which on they pay
 
 
-def saved_size(cell_size: int, projection_dim: int) -> int:
-    """Floats that the backward pass needs of a token, in one layer and direction."""
-    padded = [(size + _UNIT - 1) // _UNIT * _UNIT for size in (cell_size, projection_dim)]
-    return 5 * padded[0] + padded[1]
-
-
-def encoder_saved_size(n_filters: int, n_highways: int) -> int:
-    """Floats that the backward pass needs of a distinct word."""
-    return (1 + 3 * n_highways) * ((n_filters + _UNIT - 1) // _UNIT * _UNIT + _UNIT)
+saved_size = _cpu.saved_size
+encoder_saved_size = _cpu.encoder_saved_size
 
 
 def lazy_zeros(*shape: int) -> Tensor:

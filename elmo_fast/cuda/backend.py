@@ -1,175 +1,125 @@
-"""The compiled module `_cuda`, and what is known of a device."""
+"""The native CUDA kernels as a backend: inference in float32, float16 or bfloat16."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-try:
-    from elmo_fast import _cuda as _kernels
-except ImportError as error:
-    _kernels = None
-    _why_not = str(error)
-else:
-    _why_not = ""
-
-_lock = threading.Lock()
-_backends: dict[torch.device, Backend | None] = {}
-
-_STORAGES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
-
-
-def is_built() -> bool:
-    """Whether the native CUDA kernels were compiled in and load."""
-    return _kernels is not None
+from elmo_fast.characters import char_ids_array, check_char_ids
+from elmo_fast.cuda.bilm import CudaBiLm
+from elmo_fast.cuda.device import CudaDevice, cuda_device, storage_for
+from elmo_fast.cuda.encoder import encode_tokens
+from elmo_fast.cuda.lstm import run_bilstm
+from elmo_fast.cuda.mix import MOST_LAYERS, mix_layers
+from elmo_fast.cuda.pack import CudaEncoder, CudaLstm
+from elmo_fast.cuda.plan import plan_batch
+from elmo_fast.parameters import lstm_layers
+from elmo_fast.reference_backend import ReferenceBackend
+from elmo_fast.scalar_mix import ScalarMix
+from elmo_fast.state import State, StateSlot
 
 
-def device_count() -> int:
-    """Returns how many CUDA devices the native kernels see; 0 without a driver, or without the module."""
-    return _kernels.device_count() if _kernels is not None else 0
+class CudaBackend(ReferenceBackend):
+    """See `elmo_fast.dispatch.Backend`."""
+
+    def encode(self, encoder: Any, char_ids: Tensor) -> Tensor:
+        gpu, weights = packed_encoder(encoder)
+        with gpu.guard():
+            tokens = encode_tokens(gpu, weights, char_ids.int().contiguous())
+        return tokens.to(encoder._char_embedding_weights.dtype)
+
+    def lstm(self, lstm: Any, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
+        gpu, weights = packed_lstm(lstm)
+        batch_size, num_timesteps, _ = inputs.shape
+        index = np.arange(batch_size * num_timesteps, dtype=np.int32).reshape(batch_size, num_timesteps)
+        plan = plan_batch(gpu, index, lengths.cpu().numpy())
+        with gpu.guard():
+            table = inputs.detach().to(weights.dtype).reshape(-1, lstm.input_size).contiguous()
+            out = gpu.zeros(lstm.num_layers, batch_size, num_timesteps, 2 * lstm.hidden_size, dtype=weights.dtype)
+            state = _own_state(lstm, slot, batch_size, gpu.device)
+            run_bilstm(gpu, weights, table, plan, state, out)
+        slot.final = state
+        return out.to(inputs.dtype)
+
+    def bilm(
+        self, bilm: Any, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot
+    ) -> tuple[list[Tensor], Tensor]:
+        packed = packed_bilm(bilm) if word_inputs is None else None
+        if packed is None:
+            return super().bilm(bilm, inputs, word_inputs, slot)
+        state = _own_state(bilm._elmo_lstm, slot, len(inputs), packed.gpu.device)
+        if bilm._cuda_graphs:
+            check_char_ids(inputs, packed.encoder.max_characters)
+            # An id beyond int32 must not turn into a known one.
+            char_ids = inputs.to(packed.gpu.device, torch.int64).clamp(-1, packed.encoder.n_ids)
+            activations, mask = bilm._graphs.get(packed).forward(char_ids, state)
+        else:
+            # The one time that the device is waited for: the batch is planned on the host.
+            activations, mask = packed.forward(char_ids_array(inputs.cpu(), packed.encoder.max_characters), state)
+        slot.final = state
+        return list(activations.to(bilm._token_embedder._char_embedding_weights.dtype).unbind(0)), mask
+
+    def mix(self, mix: Any, layers: Sequence[Tensor], mask: Tensor, tokens: Tensor) -> Tensor:
+        gpu = cuda_device(layers[0].device)
+        elsewhere = any(parameter.device != layers[0].device for parameter in mix.parameters())
+        if gpu is None or type(mix) is not ScalarMix or mix.do_layer_norm or len(layers) > MOST_LAYERS or elsewhere:
+            return super().mix(mix, layers, mask, tokens)
+        return mix_layers(gpu, layers, mix.weights().float(), tokens)
 
 
-def backend_for(device: torch.device) -> Backend | None:
-    """Returns the kernels for a device, or None where there are none: on the CPU, and without the module `_cuda`.
+def packed_encoder(encoder: Any) -> tuple[CudaDevice, CudaEncoder]:
+    """Returns a token encoder's parameters as the kernels read them."""
+    tensors = encoder._tensors()
+    storage = storage_for(tensors, encoder.precision)
+    assert storage is not None
 
-    A CUDA device without kernels is warned of once.
+    def pack(tensors: Sequence[Tensor]) -> CudaEncoder:
+        embedding, convolutions, highways, projection = encoder._structure(tensors)
+        with storage.gpu.guard():
+            packed = CudaEncoder.pack(
+                storage.dtype, embedding, convolutions, encoder._activation, highways, projection,
+                encoder._max_characters,
+            )  # fmt: skip
+            storage.gpu.finish()
+        return packed
 
-    Raises:
-        RuntimeError: CUDA refuses the device, or it is too old; with CUDA's words.
-    """
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
-    if device in _backends or device.type != "cuda":
-        return _backends.get(device)
-    with _lock:
-        if device not in _backends:
-            if _kernels is None:
-                message = f"no native CUDA kernels ({_why_not}); {device} runs on the slower PyTorch reference"
-                warnings.warn(f"elmo_fast: {message}", stacklevel=2)
-            _backends[device] = None if _kernels is None else Backend(_kernels, device)
-    return _backends[device]
+    return storage.gpu, encoder._packed.get_of_tensors(tensors, pack, storage)
 
 
-class Backend:
-    """The kernels of one device.
+def packed_lstm(lstm: Any) -> tuple[CudaDevice, CudaLstm]:
+    """Returns a biLSTM's parameters as the kernels read them."""
+    tensors = lstm._tensors()
+    storage = storage_for(tensors, lstm.precision)
+    assert storage is not None
 
-    Args:
-        kernels: the module `_cuda`, or the emulated one of the tests.
-        device: the device of all tensors.
-    Attributes:
-        kernels, device: as given.
-        number: what CUDA calls the device.
-        properties: name, capability, multiprocessors, shared_bytes and cooperative.
-    Raises:
-        RuntimeError: CUDA refuses the device, or it is too old.
-    """
+    def pack(tensors: Sequence[Tensor]) -> CudaLstm:
+        with storage.gpu.guard():
+            packed = CudaLstm.pack(
+                storage.dtype, lstm_layers(tensors), lstm._cell_clip, lstm._proj_clip, lstm.use_skip_connections
+            )
+            storage.gpu.finish()
+        return packed
 
-    def __init__(self, kernels: Any, device: torch.device) -> None:
-        self.kernels = kernels
-        self.device = device
-        self.number = device.index or 0
-        kernels.check_device(self.number)
-        self.properties = kernels.device_properties(self.number)
-        oldest, got = kernels.OLDEST_CAPABILITY / 10, self.properties.capability / 10
-        if got < oldest:
-            name = f"{device} ({self.properties.name})"
-            raise RuntimeError(f"{name}: expected compute capability {oldest} or newer, got {got}")
-        self._fits: dict[tuple[Any, ...], bool] = {}
-
-    def stream(self) -> int:
-        """Returns torch's current stream on the device, asked for at every call: it may be another one each time."""
-        return torch.cuda.current_stream(self.device).cuda_stream if self.device.type == "cuda" else 0
-
-    @contextlib.contextmanager
-    def guard(self) -> Iterator[None]:
-        """Makes the device torch's current one, and torch's products those of the storage dtype, also under autocast:
-        the kernels read what was allocated in that dtype."""
-        device = torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
-        with device, torch.autocast(self.device.type, enabled=False):
-            yield
-
-    def finish(self) -> None:
-        """Waits for the current stream: what was packed on it may be used on any other from now on."""
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
-
-    def storage(self, dtype: torch.dtype) -> Any:
-        """Returns the kernels' name of a dtype."""
-        return getattr(self.kernels.Storage, _STORAGES[dtype])
-
-    def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
-        """A new tensor on the device, from torch's allocator, on the current stream."""
-        return torch.empty(shape, dtype=dtype, device=self.device)
-
-    def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """As `empty`, of zeros."""
-        return torch.zeros(shape, dtype=dtype, device=self.device)
-
-    def address(self, name: str, tensor: Tensor, dtype: torch.dtype, *shape: int) -> int:
-        """Returns a tensor's address.
-
-        Raises:
-            ValueError: another device, dtype or shape than expected, or not contiguous; the message names the tensor.
-        """
-        expected, got = (self.device, dtype, shape), (tensor.device, tensor.dtype, tuple(tensor.shape))
-        if expected != got or not tensor.is_contiguous():
-            layout = "" if tensor.is_contiguous() else ", not contiguous"
-            raise ValueError(f"{name}: expected {_text(*expected)}, got {_text(*got)}{layout}")
-        return tensor.data_ptr()
-
-    def persistent_plan(self, dtype: torch.dtype, projection_dim: int, cell_size: int, n_rows: int) -> Any:
-        """Returns the plan of the persistent LSTM kernel where it pays on this device, ready to launch; else None."""
-        plan = self.kernels.plan_persistent(self.properties, projection_dim, cell_size, dtype.itemsize, n_rows)
-        if plan.blocks == 0:
-            return None
-        key = (dtype, projection_dim, cell_size, plan.rows)
-        if key not in self._fits:
-            try:
-                self.kernels.prepare_persistent(self.number, self.storage(dtype), plan)
-                self._fits[key] = True
-            except RuntimeError as error:  # beside another process, fewer multiprocessors may be left
-                warnings.warn(f"elmo_fast: {error}; the step kernels run instead", stacklevel=2)
-                self._fits[key] = False
-        return plan if self._fits[key] else None
+    return storage.gpu, lstm._packed.get_of_tensors(tensors, pack, storage)
 
 
-def _text(device: torch.device, dtype: torch.dtype, shape: tuple[int, ...]) -> str:
-    return f"a {dtype} tensor of shape {shape} on {device}"
+def packed_bilm(bilm: Any) -> CudaBiLm | None:
+    """Returns a whole biLM, or None where its two parts are stored in different dtypes."""
+    gpu, encoder = packed_encoder(bilm._token_embedder)
+    _, lstm = packed_lstm(bilm._elmo_lstm)
+    return CudaBiLm(gpu, encoder, lstm) if encoder.dtype == lstm.dtype else None
 
 
-class Choice(NamedTuple):
-    """What runs some parameters: the kernels of their device, in a storage dtype."""
-
-    backend: Backend
-    dtype: torch.dtype
-
-
-def may_run(device: torch.device) -> bool:
-    """Whether `backend_for` could find kernels for a device; a cheap question, for every call on the CPU asks it."""
-    return device.type == "cuda" or device in _backends
-
-
-def choose(parameters: Sequence[Tensor], precision: str) -> Choice | None:
-    """Returns what the native CUDA kernels run these parameters as, or None where they cannot.
-
-    Weights are stored as they are, float32, float16 or bfloat16; precision "bfloat16" stores float32 weights as
-    bfloat16. The other precisions are the CPU's, and run as float32 here. Whether a gradient is needed is the caller's
-    question.
-
-    Raises:
-        ValueError: the parameters are on several devices.
-    """
-    device, dtype = parameters[0].device, parameters[0].dtype
-    backend = backend_for(device) if may_run(device) else None
-    if backend is None or dtype not in _STORAGES or any(parameter.dtype != dtype for parameter in parameters):
+def _own_state(lstm: Any, slot: StateSlot, batch_size: int, device: torch.device) -> State | None:
+    """A copy of the lent state for the kernels to overwrite; None where it is zero and nobody reads it afterwards."""
+    if slot.initial is not None:
+        # A copy: the call must not write into a state that somebody else may hold.
+        return tuple(part.to(device, torch.float32, copy=True).contiguous() for part in slot.initial)
+    if not slot.keep:
         return None
-    for parameter in parameters:
-        if parameter.device != device:
-            raise ValueError(f"parameters: expected all on {device}, got one on {parameter.device}")
-    return Choice(backend, torch.bfloat16 if precision == "bfloat16" and dtype == torch.float32 else dtype)
+    sizes = (2 * lstm.hidden_size, 2 * lstm.cell_size)
+    return tuple(torch.zeros(lstm.num_layers, batch_size, size, dtype=torch.float32, device=device) for size in sizes)

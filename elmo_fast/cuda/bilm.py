@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elmo_fast import reference
 from elmo_fast.characters import marker_char_ids
-from elmo_fast.cuda.backend import Backend
+from elmo_fast.cuda.device import CudaDevice
 from elmo_fast.cuda.encoder import encode_tokens
 from elmo_fast.cuda.lstm import run_bilstm
 from elmo_fast.cuda.pack import CudaEncoder, CudaLstm
@@ -23,7 +23,7 @@ from elmo_fast.state import State
 class CudaBiLm:
     """The packed weights of a biLM on one device."""
 
-    backend: Backend
+    gpu: CudaDevice
     encoder: CudaEncoder
     lstm: CudaLstm
 
@@ -34,7 +34,7 @@ class CudaBiLm:
     def zero_state(self, batch_size: int) -> State:
         """Returns a state of zeros, float32, for `forward` to start from and to overwrite."""
         sizes = (2 * self.lstm.projection_dim, 2 * self.lstm.cell_size)
-        return tuple(self.backend.zeros(self.num_layers - 1, batch_size, size) for size in sizes)
+        return tuple(self.gpu.zeros(self.num_layers - 1, batch_size, size) for size in sizes)
 
     def forward(self, char_ids: np.ndarray, state: State | None) -> tuple[Tensor, Tensor]:
         """Computes all layers; equal words once, nothing for padding. The batch is planned on the host.
@@ -48,23 +48,22 @@ class CudaBiLm:
         Raises:
             ValueError: an id that the model does not know.
         """
-        bos, eos = marker_char_ids(self.encoder.max_characters)
-        distinct, index, mask = cpu.distinct_tokens(char_ids, bos, eos, self.encoder.n_ids)
-        plan = plan_batch(self.backend, index, mask.sum(axis=1, dtype=np.int64))
-        there = torch.from_numpy(mask).to(self.backend.device)
-        tokens = torch.from_numpy(index).to(self.backend.device)
-        with self.backend.guard():
-            table = encode_tokens(self.backend, self.encoder, torch.from_numpy(distinct).to(self.backend.device))
+        distinct, index, mask = cpu.distinct_tokens(char_ids, self.encoder.n_ids)
+        plan = plan_batch(self.gpu, index, mask.sum(axis=1, dtype=np.int64))
+        there = torch.from_numpy(mask).to(self.gpu.device)
+        tokens = torch.from_numpy(index).to(self.gpu.device)
+        with self.gpu.guard():
+            table = encode_tokens(self.gpu, self.encoder, torch.from_numpy(distinct).to(self.gpu.device))
             out = self._outputs(there)
             if len(table):
                 self._duplicate(table.index_select(0, tokens.flatten()), there, out)
-            run_bilstm(self.backend, self.lstm, table, plan, state, out[1:])
+            run_bilstm(self.gpu, self.lstm, table, plan, state, out[1:])
         return out, there
 
     def markers(self) -> tuple[Tensor, Tensor]:
         """Returns the character ids of `<S>` and `</S>` on the device, int32."""
         ids = marker_char_ids(self.encoder.max_characters)
-        return tuple(torch.tensor(marker, dtype=torch.int32, device=self.backend.device) for marker in ids)
+        return tuple(torch.tensor(marker, dtype=torch.int32, device=self.gpu.device) for marker in ids)
 
     def forward_padded(
         self, char_ids: Tensor, markers: tuple[Tensor, Tensor], state: State | None
@@ -78,16 +77,16 @@ class CudaBiLm:
             markers: what `markers` returns.
         """
         ids, mask = reference.add_markers(char_ids, (char_ids > 0).any(dim=-1), *markers)
-        with self.backend.guard():
-            plan = plan_padded(self.backend, mask.sum(dim=1, dtype=torch.int32), mask.shape[1])
-            table = encode_tokens(self.backend, self.encoder, ids.flatten(0, 1).contiguous())
+        with self.gpu.guard():
+            plan = plan_padded(self.gpu, mask.sum(dim=1, dtype=torch.int32), mask.shape[1])
+            table = encode_tokens(self.gpu, self.encoder, ids.flatten(0, 1).contiguous())
             out = self._outputs(mask)
             self._duplicate(table, mask, out)
-            run_bilstm(self.backend, self.lstm, table, plan, state, out[1:])
+            run_bilstm(self.gpu, self.lstm, table, plan, state, out[1:])
         return out, mask
 
     def _outputs(self, mask: Tensor) -> Tensor:
-        return self.backend.zeros(self.num_layers, *mask.shape, 2 * self.lstm.projection_dim, dtype=self.lstm.dtype)
+        return self.gpu.zeros(self.num_layers, *mask.shape, 2 * self.lstm.projection_dim, dtype=self.lstm.dtype)
 
     def _duplicate(self, tokens: Tensor, mask: Tensor, out: Tensor) -> None:
         """Layer 0: the token embedding once for each direction, zero where the mask is false."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from elmo_fast.cuda.backend import Backend
+from elmo_fast.cuda.device import CudaDevice
 from elmo_fast.cuda.pack import CudaEncoder
 
 
-def encode_tokens(backend: Backend, weights: CudaEncoder, char_ids: Tensor) -> Tensor:
+def encode_tokens(gpu: CudaDevice, weights: CudaEncoder, char_ids: Tensor) -> Tensor:
     """Encodes tokens.
 
     Args:
-        backend: the device's kernels.
+        gpu: the device's kernels.
         weights: on that device.
         char_ids: (n, max_characters) int32 on that device; a row with an unknown id comes out as NaN.
     Returns:
@@ -23,40 +23,40 @@ def encode_tokens(backend: Backend, weights: CudaEncoder, char_ids: Tensor) -> T
     """
     n = len(char_ids)
     if n == 0:
-        return backend.empty(0, weights.output_dim, dtype=weights.dtype)
-    x = _char_cnn(backend, weights, char_ids)
+        return gpu.empty(0, weights.output_dim, dtype=weights.dtype)
+    x = _char_cnn(gpu, weights, char_ids)
     for weight, bias in weights.highways:
         gates = torch.addmm(bias, x, weight.t())
         # In place: a thread reads the one element of x that it writes.
-        backend.kernels.highway(
-            device=backend.number,
-            storage=backend.storage(weights.dtype),
-            gates=backend.address("gates", gates, weights.dtype, n, 2 * x.shape[1]),
+        gpu.kernels.highway(
+            device=gpu.number,
+            storage=gpu.storage(weights.dtype),
+            gates=gpu.address("gates", gates, weights.dtype, n, 2 * x.shape[1]),
             x=x.data_ptr(),
             out=x.data_ptr(),
             n=n,
             size=x.shape[1],
-            stream=backend.stream(),
+            stream=gpu.stream(),
         )
     return x if weights.projection is None else torch.addmm(weights.projection[1], x, weights.projection[0].t())
 
 
-def _char_cnn(backend: Backend, weights: CudaEncoder, char_ids: Tensor) -> Tensor:
+def _char_cnn(gpu: CudaDevice, weights: CudaEncoder, char_ids: Tensor) -> Tensor:
     n, n_filters = len(char_ids), sum(weights.n_filters)
-    out = backend.empty(n, n_filters, dtype=weights.dtype)
-    params = backend.kernels.CharCnnParams()
-    params.char_ids = backend.address("char_ids", char_ids, torch.int32, n, weights.max_characters)
-    params.tables = backend.address("tables", weights.tables, weights.dtype, weights.tables.numel())
-    params.bias = backend.address("bias", weights.bias, torch.float32, n_filters)
+    out = gpu.empty(n, n_filters, dtype=weights.dtype)
+    params = gpu.kernels.CharCnnParams()
+    params.char_ids = gpu.address("char_ids", char_ids, torch.int32, n, weights.max_characters)
+    params.tables = gpu.address("tables", weights.tables, weights.dtype, weights.tables.numel())
+    params.bias = gpu.address("bias", weights.bias, torch.float32, n_filters)
     params.out = out.data_ptr()
     params.n, params.max_characters, params.n_ids = n, weights.max_characters, weights.n_ids
     params.is_tanh = weights.activation == "tanh"
-    backend.kernels.char_cnn(
-        device=backend.number,
-        storage=backend.storage(weights.dtype),
+    gpu.kernels.char_cnn(
+        device=gpu.number,
+        storage=gpu.storage(weights.dtype),
         params=params,
         widths=weights.widths,
         n_filters=weights.n_filters,
-        stream=backend.stream(),
+        stream=gpu.stream(),
     )
     return out

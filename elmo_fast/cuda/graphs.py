@@ -47,14 +47,14 @@ class GraphedBiLm:
             state: overwritten with the final one; None is zero.
         """
         size = bucket(*char_ids.shape[:2])
-        with self._lock, self.bilm.backend.guard():
+        with self._lock, self.bilm.gpu.guard():
             graph = self._graphs.get(size)
             if graph is None:
                 while len(self._graphs) >= MOST_GRAPHS:
                     self._graphs.popitem(last=False)
                 graph = self._graphs[size] = _Graph(self.bilm, *size, char_ids.shape[2])
             self._graphs.move_to_end(size)
-            device = self.bilm.backend.device
+            device = self.bilm.gpu.device
             if device.type != "cuda":
                 return graph.run(char_ids, state)
             stream = torch.cuda.current_stream(device)
@@ -86,15 +86,15 @@ class GraphCache:
 
 class _Graph:
     def __init__(self, bilm: CudaBiLm, batch_size: int, num_timesteps: int, max_characters: int) -> None:
-        backend = bilm.backend
+        gpu = bilm.gpu
         # Later calls write into these, in inference mode or not.
         with torch.inference_mode(False), torch.no_grad():
             # Kept, all of them: a graph knows their addresses, and keeps nothing alive but what was made inside it.
-            self._char_ids = backend.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int32)
+            self._char_ids = gpu.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int32)
             self._state = bilm.zero_state(batch_size)
             self._markers = bilm.markers()
             self._bilm = bilm
-            self._replay = capture(backend.device, self._run)
+            self._replay = capture(gpu.device, self._run)
 
     def _run(self) -> tuple[Tensor, Tensor]:
         return self._bilm.forward_padded(self._char_ids, self._markers, self._state)

@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elmo_fast.cuda.backend import Backend
+from elmo_fast.cuda.device import CudaDevice
 from elmo_fast.cuda.pack import CudaLstm, DirectionWeights, padded
 from elmo_fast.cuda.plan import CHUNK_TOKENS, BatchPlan
 from elmo_fast.state import State
 
 
 def run_bilstm(
-    backend: Backend, weights: CudaLstm, table: Tensor, plan: BatchPlan, state: State | None, out: Tensor
+    gpu: CudaDevice, weights: CudaLstm, table: Tensor, plan: BatchPlan, state: State | None, out: Tensor
 ) -> None:
     """Runs all layers over ragged rows.
 
     Args:
-        backend: the device's kernels.
+        gpu: the device's kernels.
         weights: on that device.
         table: (n, input_size) in the storage dtype; the plan's slots are rows of it.
         plan: the batch.
@@ -35,30 +35,30 @@ def run_bilstm(
         above = None
         if number + 1 < len(weights.layers):
             # Zeros: where only the device knows the lengths, positions beyond them are multiplied, though never read.
-            above = backend.zeros(2, plan.n_tokens, weights.projection_dim, dtype=weights.dtype)
-        buffers = _Buffers(backend, weights, plan, state, number)
+            above = gpu.zeros(2, plan.n_tokens, weights.projection_dim, dtype=weights.dtype)
+        buffers = _Buffers(gpu, weights, plan, state, number)
         params = buffers.params(out[number], below if weights.use_skip_connections else None, above)
-        inputs = _Inputs(backend, layer, plan, table if below is None else below, from_table=below is None)
-        persistent = backend.persistent_plan(weights.dtype, weights.projection_dim, weights.cell_size, plan.n_rows)
+        inputs = _Inputs(gpu, layer, plan, table if below is None else below, from_table=below is None)
+        persistent = gpu.persistent_plan(weights.dtype, weights.projection_dim, weights.cell_size, plan.n_rows)
         for first_step, last_step in inputs.chunks():
             xw = inputs.product(first_step, last_step)  # keeps the memory until the kernels are launched
             inputs.describe(params, xw, first_step)
-            _launch(backend, weights, params, plan, persistent, first_step, last_step)
+            _launch(gpu, weights, params, plan, persistent, first_step, last_step)
         if state is not None:
             buffers.store(state, number)
         below = above
 
 
 def _launch(
-    backend: Backend, weights: CudaLstm, params: Any, plan: BatchPlan, persistent: Any, first: int, last: int
+    gpu: CudaDevice, weights: CudaLstm, params: Any, plan: BatchPlan, persistent: Any, first: int, last: int
 ) -> None:
-    common = {"device": backend.number, "storage": backend.storage(weights.dtype), "layer": params}
-    steps = {"first_step": first, "last_step": last, "stream": backend.stream()}
+    common = {"device": gpu.number, "storage": gpu.storage(weights.dtype), "layer": params}
+    steps = {"first_step": first, "last_step": last, "stream": gpu.stream()}
     if persistent is None:
-        backend.kernels.lstm_steps(**common, first_of_step=plan.first_of_step, **steps)
+        gpu.kernels.lstm_steps(**common, first_of_step=plan.first_of_step, **steps)
     else:
         offsets = plan.device_first_of_step.data_ptr()
-        backend.kernels.lstm_persistent(**common, plan=persistent, first_of_step=offsets, **steps)
+        gpu.kernels.lstm_persistent(**common, plan=persistent, first_of_step=offsets, **steps)
 
 
 class _Inputs:
@@ -66,14 +66,14 @@ class _Inputs:
 
     def __init__(
         self,
-        backend: Backend,
+        gpu: CudaDevice,
         layer: tuple[DirectionWeights, DirectionWeights],
         plan: BatchPlan,
         rows: Tensor,
         *,
         from_table: bool,
     ) -> None:
-        self._backend = backend
+        self._gpu = gpu
         self._layer = layer
         self._plan = plan
         self._rows = rows
@@ -99,7 +99,7 @@ class _Inputs:
         return products
 
     def _address(self, product: Tensor) -> int:
-        return self._backend.address("xw", product, self._layer[0].state.dtype, *product.shape)
+        return self._gpu.address("xw", product, self._layer[0].state.dtype, *product.shape)
 
     def describe(self, params: Any, products: list[Tensor], first_step: int) -> None:
         """Tells the kernels where the products are."""
@@ -115,12 +115,12 @@ class _Inputs:
 class _Buffers:
     """A layer's state in the order of the plan's rows, and its cells' outputs: float32, padded with zeros."""
 
-    def __init__(self, backend: Backend, weights: CudaLstm, plan: BatchPlan, state: State | None, number: int) -> None:
-        self._backend, self._weights, self._plan = backend, weights, plan
+    def __init__(self, gpu: CudaDevice, weights: CudaLstm, plan: BatchPlan, state: State | None, number: int) -> None:
+        self._gpu, self._weights, self._plan = gpu, weights, plan
         n, projection_dim, cell_size = plan.n_rows, weights.projection_dim, weights.cell_size
-        self.h = backend.zeros(2, n, padded(projection_dim))
-        self.c = backend.zeros(2, n, cell_size)
-        self.m = backend.zeros(2, n, padded(cell_size))
+        self.h = gpu.zeros(2, n, padded(projection_dim))
+        self.c = gpu.zeros(2, n, cell_size)
+        self.m = gpu.zeros(2, n, padded(cell_size))
         if state is not None:
             for buffer, part, size in ((self.h, state[0], projection_dim), (self.c, state[1], cell_size)):
                 rows = part[number].index_select(0, plan.rows)
@@ -133,16 +133,16 @@ class _Buffers:
             part[number].index_copy_(0, rows, buffer[:, :, :size].transpose(0, 1).reshape(len(rows), 2 * size))
 
     def params(self, out: Tensor, below: Tensor | None, above: Tensor | None) -> Any:
-        backend, weights, plan = self._backend, self._weights, self._plan
-        params = backend.kernels.LstmLayerParams()
-        params.out = backend.address(
+        gpu, weights, plan = self._gpu, self._weights, self._plan
+        params = gpu.kernels.LstmLayerParams()
+        params.out = gpu.address(
             "out", out, weights.dtype, plan.batch_size, plan.num_timesteps, 2 * weights.projection_dim
         )
         for name, tensor in (("below", below), ("above", above)):
             if tensor is not None:
                 setattr(params, name, tuple(direction.data_ptr() for direction in tensor))
-        params.lengths = backend.address("lengths", plan.lengths, torch.int32, plan.n_rows)
-        params.rows = backend.address("rows", plan.rows, torch.int32, plan.n_rows)
+        params.lengths = gpu.address("lengths", plan.lengths, torch.int32, plan.n_rows)
+        params.rows = gpu.address("rows", plan.rows, torch.int32, plan.n_rows)
         params.h, params.c, params.m = self.h.data_ptr(), self.c.data_ptr(), self.m.data_ptr()
         params.cell_clip, params.proj_clip = weights.cell_clip, weights.proj_clip
         params.n_rows, params.num_timesteps = plan.n_rows, plan.num_timesteps

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elmo_fast.cuda.backend import Backend
+from elmo_fast.cuda.device import CudaDevice
 
 CHUNK_TOKENS = 2048
 """Tokens whose input product is computed, and held, at a time: 256 MiB for both directions of the original model."""
@@ -62,11 +62,11 @@ class BatchPlan:
                 first = step
 
 
-def plan_batch(backend: Backend, index: np.ndarray, lengths: np.ndarray) -> BatchPlan:
+def plan_batch(gpu: CudaDevice, index: np.ndarray, lengths: np.ndarray) -> BatchPlan:
     """Plans a batch.
 
     Args:
-        backend: the device.
+        gpu: the device.
         index: (batch_size, num_timesteps) int32: which row of a table of tokens each position reads.
         lengths: (batch_size,) integers; rows of length 0 are left out.
     """
@@ -84,7 +84,7 @@ def plan_batch(backend: Backend, index: np.ndarray, lengths: np.ndarray) -> Batc
     slots = np.stack([index[row_of_token, forward], index[row_of_token, backward]])
     # One copy for all: from pinned memory it would not even wait, but pinning costs more than such a small copy.
     parts = [row_lengths, rows, first_of_step, slots[0], slots[1]]
-    numbers = torch.from_numpy(np.concatenate(parts).astype(np.int32)).to(backend.device)
+    numbers = torch.from_numpy(np.concatenate(parts).astype(np.int32)).to(gpu.device)
     lengths_there, rows_there, offsets_there, both = numbers.split([len(rows), len(rows), n_steps + 1, slots.size])
     return BatchPlan(
         batch_size=batch_size,
@@ -97,7 +97,7 @@ def plan_batch(backend: Backend, index: np.ndarray, lengths: np.ndarray) -> Batc
     )
 
 
-def plan_padded(backend: Backend, lengths: Tensor, num_timesteps: int) -> BatchPlan:
+def plan_padded(gpu: CudaDevice, lengths: Tensor, num_timesteps: int) -> BatchPlan:
     """Plans a batch whose lengths only the device knows: every step runs all rows, and the kernels ask for the lengths.
 
     Nothing is read back, so that the pass can be captured in a CUDA graph.
@@ -106,9 +106,9 @@ def plan_padded(backend: Backend, lengths: Tensor, num_timesteps: int) -> BatchP
         lengths: (batch_size,) int32 on the device, each at least 1.
     """
     batch_size = len(lengths)
-    times = torch.arange(num_timesteps, dtype=torch.int32, device=backend.device)[:, None]
+    times = torch.arange(num_timesteps, dtype=torch.int32, device=gpu.device)[:, None]
     backward = (lengths - 1 - times).clamp(min=0)
-    rows = torch.arange(batch_size, dtype=torch.int32, device=backend.device)
+    rows = torch.arange(batch_size, dtype=torch.int32, device=gpu.device)
     places = [(rows * num_timesteps + time).flatten() for time in (times.expand(-1, batch_size), backward)]
     offsets = list(range(0, (num_timesteps + 1) * batch_size, batch_size))
     return BatchPlan(
@@ -119,6 +119,6 @@ def plan_padded(backend: Backend, lengths: Tensor, num_timesteps: int) -> BatchP
         rows=rows,
         slots=torch.stack(places).contiguous(),
         device_first_of_step=torch.arange(
-            0, (num_timesteps + 1) * batch_size, batch_size, dtype=torch.int32, device=backend.device
+            0, (num_timesteps + 1) * batch_size, batch_size, dtype=torch.int32, device=gpu.device
         ),
     )

@@ -42,14 +42,19 @@ def test_engine_is_the_same_as_the_module(random_model) -> None:  # type: ignore
     assert (engine.num_layers, engine.output_dim, engine.projection_dim) == (3, 12, 6)
     assert (engine.cell_size, engine.max_characters) == (12, 50)
     assert engine.nbytes > 0
-    state = engine.zero_state(3)
+    state = None
     for _ in range(2):
-        activations, mask = engine.forward(batch_to_ids(BATCH).numpy(), state)
+        before = None if state is None else [part.copy() for part in state]
+        activations, mask, after = engine.forward(batch_to_ids(BATCH).numpy(), state, keep_state=True)
+        if state is not None and before is not None:
+            assert all(np.array_equal(a, b) for a, b in zip(state, before, strict=True))  # it is only read
+        state = after
         expected = bilm(batch_to_ids(BATCH))
         assert np.array_equal(mask, expected["mask"].numpy())
         assert np.array_equal(activations, torch.stack(expected["activations"]).numpy())
         assert all(np.array_equal(a, b) for a, b in zip(state, bilm._elmo_lstm._states, strict=True))
-    again, _ = engine.forward(batch_to_ids(BATCH).numpy(), None)
+    again, _, state = engine.forward(batch_to_ids(BATCH).numpy())
+    assert state is None
     bilm.reset_states()
     assert np.array_equal(again, torch.stack(bilm(batch_to_ids(BATCH))["activations"]).numpy())
 
@@ -57,11 +62,11 @@ def test_engine_is_the_same_as_the_module(random_model) -> None:  # type: ignore
 def test_engine_checks_its_state(random_model) -> None:  # type: ignore[no-untyped-def]
     engine = CpuBiLm.from_files(*random_model())
     char_ids = batch_to_ids(BATCH).numpy()
-    h, c = engine.zero_state(3)
-    with pytest.raises(ValueError, match=r"state: c: expected shape \(2, 3, 24\), got \(2, 2, 24\)"):
-        engine.forward(char_ids, (h, c[:, :2]))
+    h, c = np.zeros((2, 3, 12), np.float32), np.zeros((2, 3, 24), np.float32)
+    with pytest.raises(ValueError, match=r"c: expected shape \(2, 3, 24\), got \(2, 2, 24\)"):
+        engine.forward(char_ids, (h, c[:, :2].copy()))
     for bad in (h.astype(np.float64), np.asfortranarray(h), np.broadcast_to(h[:, :1], h.shape)):
-        with pytest.raises(ValueError, match="state: h: expected a writeable, C-contiguous float32 array"):
+        with pytest.raises(ValueError, match="h: expected a C-contiguous array of float32"):
             engine.forward(char_ids, (bad, c))
     with pytest.raises(TypeError, match="char_ids: expected integers, got float64"):
         engine.forward(char_ids.astype(float))

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tolerances import NATIVE
 
-from elmo_fast import ElmoCharacterEncoder, batch_to_ids, reference
+from elmo_fast import ElmoCharacterEncoder, _cpu, batch_to_ids, dispatch, reference
 from elmo_fast.characters import marker_char_ids, tokens_to_char_ids
-from elmo_fast.cpu import forward
+from elmo_fast.cpu.bilm import CpuBiLm
 
 BATCH = [["Hello", "world"], [], ["one", "two", "Hello"]]
 
@@ -42,8 +42,8 @@ def test_padding_is_encoded_like_a_token(random_model) -> None:  # type: ignore[
 def test_native_equals_the_float64_reference(random_model, options: dict) -> None:  # type: ignore[no-untyped-def]
     files = random_model(**options)
     native, plain = ElmoCharacterEncoder(*files), ElmoCharacterEncoder(*files).double()
-    assert native.runs_native()
-    assert not plain.runs_native()
+    assert dispatch.choose(native._tensors()).name == "cpu"
+    assert dispatch.choose(plain._tensors()).name == "reference"
     char_ids = batch_to_ids(BATCH)
     actual, expected = native(char_ids), plain(char_ids)
     assert torch.equal(actual["mask"], expected["mask"])
@@ -52,9 +52,8 @@ def test_native_equals_the_float64_reference(random_model, options: dict) -> Non
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_batches_with_holes(random_model, seed: int) -> None:  # type: ignore[no-untyped-def]
+def test_batches_with_holes(seed: int) -> None:
     """Markers, mask and the positions that are read, against the plain definition."""
-    packed = ElmoCharacterEncoder(*random_model()).packed()
     generator = torch.Generator().manual_seed(seed)
     for batch_size, num_timesteps in ((0, 3), (3, 0), (1, 1), (7, 6)):
         char_ids = torch.randint(1, 262, (batch_size, num_timesteps, 50), generator=generator)
@@ -62,12 +61,11 @@ def test_batches_with_holes(random_model, seed: int) -> None:  # type: ignore[no
         bos, eos = map(torch.tensor, marker_char_ids(50))
         marked, mask = reference.add_markers(char_ids, char_ids.any(dim=-1), bos, eos)
         read = mask | (torch.arange(num_timesteps + 2) < mask.sum(dim=1, keepdim=True))
-        table, index, actual_mask = forward.encode_batch(packed, char_ids.numpy())
+        table, index, actual_mask = _cpu.distinct_tokens(char_ids.numpy(), 262)
         assert actual_mask.dtype == bool and (actual_mask == mask.numpy()).all()
         assert index.dtype == np.int32 and not index[~read.numpy()].any()
-        expected, rows = forward.encode_rows(packed, marked[read].numpy())
-        np.testing.assert_array_equal(table[index[read.numpy()]], expected[rows])
-        assert len(table) == len(expected)
+        np.testing.assert_array_equal(table[index[read.numpy()]], marked[read].numpy())
+        assert len(table) == len(np.unique(marked[read].numpy(), axis=0))
 
 
 def test_ids_that_the_model_does_not_know(random_model) -> None:  # type: ignore[no-untyped-def]
@@ -78,7 +76,8 @@ def test_ids_that_the_model_does_not_know(random_model) -> None:  # type: ignore
         message = rf"char_ids: expected ids from 0 to 261, got {wrong} at \(2, 1, 49\)"
         for call in (
             lambda ids=char_ids: encoder(ids),
-            lambda ids=char_ids: forward.encode_batch(encoder.packed(), ids.numpy()),
+            lambda ids=char_ids: _cpu.distinct_tokens(ids.numpy(), 262),
+            lambda ids=char_ids: CpuBiLm.from_files(*random_model()).forward(ids.numpy()),
         ):
             with pytest.raises(ValueError, match=message):
                 call()

@@ -20,8 +20,8 @@ import elmo_fast
 from elmo_fast import ElmoBiLm, ElmoEmbedder, batch_to_ids
 from elmo_fast.cli import main
 from elmo_fast.cpu.bilm import CpuBiLm
+from elmo_fast.cpu.stateful_bilm import StatefulCpuBiLm
 from elmo_fast.precision import PRECISIONS
-from elmo_fast.runner import StatefulCpuBiLm
 
 Model = Callable[..., tuple[Path, Path]]
 SENTENCE = [["A", "cat", "and", "a", "dog", "and", "a", "cat"]]

@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -19,8 +20,9 @@ import torch
 from tolerances import CUDA, CUDA_STORAGE
 
 import elmo_fast
-from elmo_fast import Elmo, ElmoBiLm, batch_to_ids
-from elmo_fast.cuda import backend as backends
+from elmo_fast import Elmo, ElmoBiLm, batch_to_ids, dispatch
+from elmo_fast.cuda import device as devices
+from elmo_fast.cuda.backend import packed_bilm
 from elmo_fast.cuda.graphs import MOST_GRAPHS, GraphedBiLm
 from elmo_fast.cuda.mix import mix_layers
 
@@ -53,25 +55,32 @@ def emulator() -> ModuleType:
 def device(emulator: ModuleType, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """A function that makes the CPU a CUDA device with these properties, until the test ends."""
 
-    def make(multiprocessors: int = 3, shared_bytes: int = 65536, cooperative: bool = True) -> backends.Backend:
+    def make(multiprocessors: int = 3, shared_bytes: int = 65536, cooperative: bool = True) -> devices.CudaDevice:
         properties = emulator.DeviceProperties("emulated", 90, multiprocessors, shared_bytes, cooperative)
         emulator.set_device(properties)
         emulator.set_schedule("in_order")
-        backend = backends.Backend(emulator, CPU)
-        monkeypatch.setitem(backends._backends, CPU, backend)
-        return backend
+        gpu = devices.CudaDevice(emulator, CPU)
+        monkeypatch.setitem(devices._devices, CPU, gpu)
+        return gpu
 
     yield make
     emulator.set_device(emulator.DeviceProperties("emulated", 90, 4, 65536, True))
 
 
 def _native(files: tuple, **options: object) -> ElmoBiLm:  # type: ignore[type-arg]
-    """A model that does not see the emulated device."""
+    """A model whose calls do not see the emulated device."""
     bilm = ElmoBiLm(*files, **options)
-    bilm._cuda_parts = lambda: None  # type: ignore[method-assign]
-    bilm._token_embedder.cuda_weights = lambda: None  # type: ignore[method-assign]
-    bilm._elmo_lstm.cuda_weights = lambda: None  # type: ignore[method-assign]
+    for part in (bilm, bilm._token_embedder, bilm._elmo_lstm):
+        part.forward = _without_device(part.forward)  # type: ignore[method-assign]
     return bilm
+
+
+def _without_device(forward: Callable) -> Callable:  # type: ignore[type-arg]
+    def run(*arguments: object) -> object:
+        with dispatch.only("cpu"):
+            return forward(*arguments)
+
+    return run
 
 
 def _difference(actual: dict, expected: dict) -> float:  # type: ignore[type-arg]
@@ -222,24 +231,24 @@ def test_padded_pass_and_graphs_give_the_same(device, random_model) -> None:  # 
 
 def test_graphs_are_few(device, random_model) -> None:  # type: ignore[no-untyped-def]
     device()
-    graphed = GraphedBiLm(ElmoBiLm(*random_model())._cuda_parts())
+    graphed = GraphedBiLm(packed_bilm(ElmoBiLm(*random_model())))
     graphed._graphs.update({(-i, 0): object() for i in range(MOST_GRAPHS)})
     graphed.forward(batch_to_ids([["a"]]), None)
     assert len(graphed._graphs) == MOST_GRAPHS and (1, 8) in graphed._graphs and (0, 0) not in graphed._graphs
 
 
 def test_wrong_tensors_are_refused(device, random_model) -> None:  # type: ignore[no-untyped-def]
-    backend = device()
+    gpu = device()
     layers, weights, mask = [torch.zeros(1, 4, 6)] * 2, torch.zeros(2), torch.ones(1, 2, dtype=torch.bool)
-    assert mix_layers(backend, layers, weights, mask).shape == (1, 2, 6)
+    assert mix_layers(gpu, layers, weights, mask).shape == (1, 2, 6)
     with pytest.raises(ValueError, match=r"layers\[1\]: expected a torch.float32 tensor of shape \(1, 4, 6\) on cpu"):
-        mix_layers(backend, [layers[0], layers[0][:, 1:]], weights, mask)
+        mix_layers(gpu, [layers[0], layers[0][:, 1:]], weights, mask)
     with pytest.raises(ValueError, match="weights: expected a torch.float32 tensor.*got a torch.float64"):
-        mix_layers(backend, layers, weights.double(), mask)
+        mix_layers(gpu, layers, weights.double(), mask)
     with pytest.raises(ValueError, match="got a torch.float32 tensor of shape.* on meta"):
-        mix_layers(backend, layers, weights.to("meta"), mask)
+        mix_layers(gpu, layers, weights.to("meta"), mask)
     with pytest.raises(ValueError, match="not contiguous"):
-        mix_layers(backend, [torch.zeros(1, 6, 4).transpose(1, 2)] * 2, weights, mask)
+        mix_layers(gpu, [torch.zeros(1, 6, 4).transpose(1, 2)] * 2, weights, mask)
     ids = batch_to_ids([["a"]])
     ids[0, 0, 0] = 5000
     with pytest.raises(ValueError, match="char_ids: expected ids from 0 to"):
@@ -247,7 +256,7 @@ def test_wrong_tensors_are_refused(device, random_model) -> None:  # type: ignor
 
 
 def test_the_binding_refuses_nonsense(emulator) -> None:  # type: ignore[no-untyped-def]
-    layer = emulator.LstmLayer()
+    layer = emulator.LstmLayerParams()
     with pytest.raises(ValueError, match="state_weights: expected an address, got 0"):
         layer.state_weights = (0, 16)
     with pytest.raises(ValueError, match="h: expected an address aligned to 16 bytes"):
@@ -266,7 +275,7 @@ def test_a_too_old_gpu_is_refused(emulator) -> None:  # type: ignore[no-untyped-
     emulator.set_device(emulator.DeviceProperties("old", 61, 10, 49152, True))
     try:
         with pytest.raises(RuntimeError, match=r"old\): expected compute capability 7.5 or newer, got 6.1"):
-            backends.Backend(emulator, CPU)
+            devices.CudaDevice(emulator, CPU)
     finally:
         emulator.set_device(emulator.DeviceProperties("emulated", 90, 4, 65536, True))
 
@@ -289,8 +298,7 @@ def test_golden(device, test_data) -> None:  # type: ignore[no-untyped-def]
 def test_numpy_ids_reach_the_kernels_as_they_are(emulator) -> None:  # type: ignore[no-untyped-def]
     """The host's plan: equal words once, markers included."""
     ids = batch_to_ids([["same", "same"], ["other"]]).numpy()
-    bos, eos = elmo_fast.characters.marker_char_ids(50)
-    distinct, index, mask = elmo_fast.native._cpu.distinct_tokens(ids, bos, eos, 262)
+    distinct, index, mask = elmo_fast.native._cpu.distinct_tokens(ids, 262)
     assert distinct.shape == (4, 50) and distinct.dtype == np.int32
     assert index[0, 1] == index[0, 2] and index[0, 0] == index[1, 0]
     assert mask.sum() == 7
@@ -299,7 +307,7 @@ def test_numpy_ids_reach_the_kernels_as_they_are(emulator) -> None:  # type: ign
 def test_no_warning_on_the_cpu() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert backends.backend_for(torch.device("meta")) is None
+        assert devices.cuda_device(torch.device("meta")) is None
 
 
 def test_autocast_changes_nothing(device, random_model) -> None:  # type: ignore[no-untyped-def]

@@ -13,13 +13,12 @@ from tolerances import CUDA, CUDA_STORAGE
 
 import elmo_fast
 from elmo_fast import Elmo, ElmoBiLm, ElmoEmbedder, batch_to_ids
-from elmo_fast.cuda import backend as backends
+from elmo_fast.cuda import device as devices
+from elmo_fast.cuda.backend import packed_bilm
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-    pytest.mark.skipif(
-        not backends.is_built(), reason="the module _cuda was not built: no nvcc, or ELMO_FAST_CUDA=off"
-    ),
+    pytest.mark.skipif(not devices.is_built(), reason="the module _cuda was not built: no nvcc, or ELMO_FAST_CUDA=off"),
 ]
 
 BATCHES = [
@@ -51,7 +50,7 @@ def float32_products():  # type: ignore[no-untyped-def]
 def kernel(request, monkeypatch):  # type: ignore[no-untyped-def]
     """Each LSTM kernel on its own; the persistent one where the device has room for it."""
     if request.param == "steps":
-        monkeypatch.setattr(backends.Backend, "persistent_plan", lambda *arguments: None)
+        monkeypatch.setattr(devices.CudaDevice, "persistent_plan", lambda *arguments: None)
     return request.param
 
 
@@ -118,7 +117,7 @@ def test_graphs(kernel, random_model) -> None:  # type: ignore[no-untyped-def]
 
 def test_a_pass_can_be_captured_by_its_user(random_model) -> None:  # type: ignore[no-untyped-def]
     bilm = ElmoBiLm(*random_model(), state="reset", cuda_graphs=True).cuda()
-    parts = bilm._cuda_parts()
+    parts = packed_bilm(bilm)
     ids, markers = batch_to_ids(BATCHES[1]).cuda().int(), parts.markers()
     expected = parts.forward_padded(ids, markers, None)[0].clone()
     graph = torch.cuda.CUDAGraph()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import elmo_fast
-from elmo_fast.cuda import backend as backends
+from elmo_fast.cuda import device as devices
 from elmo_fast.cuda import plan as plans
 from elmo_fast.cuda.graphs import LENGTH_STEP, bucket
 
@@ -19,27 +19,27 @@ DEVICE = SimpleNamespace(device=torch.device("cpu"))
 
 @pytest.fixture
 def without_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_kernels", None)
-    monkeypatch.setattr(backends, "_why_not", "it was not built")
-    monkeypatch.setattr(backends, "_backends", {})
+    monkeypatch.setattr(devices, "_kernels", None)
+    monkeypatch.setattr(devices, "_why_not", "it was not built")
+    monkeypatch.setattr(devices, "_devices", {})
 
 
 def test_a_cuda_device_without_the_module_is_warned_of_once(without_module: None) -> None:
     device = torch.device("cuda", 0)
     with pytest.warns(UserWarning, match=r"no native CUDA kernels \(it was not built\); cuda:0 runs on the slower"):
-        assert backends.backend_for(device) is None
+        assert devices.cuda_device(device) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert backends.backend_for(device) is None
-        assert backends.backend_for(torch.device("cpu")) is None
+        assert devices.cuda_device(device) is None
+        assert devices.cuda_device(torch.device("cpu")) is None
     assert elmo_fast.build_info()["cuda_built"] is False
     assert elmo_fast.build_info()["cuda_devices"] == 0
 
 
 def test_devices_are_counted() -> None:
-    assert elmo_fast.build_info()["cuda_built"] is backends.is_built()
+    assert elmo_fast.build_info()["cuda_built"] is devices.is_built()
     if not torch.cuda.is_available():
-        assert backends.device_count() == 0
+        assert devices.device_count() == 0
 
 
 @pytest.mark.parametrize("lengths", [[3, 0, 5, 5, 1], [1], [2, 2, 2], [0, 0, 7]], ids=str)

@@ -31,7 +31,7 @@ def embed(engine: CpuBiLm, sentences: list[list[str]], batch_size: int) -> list[
     vectors = []
     for first in range(0, len(sentences), batch_size):
         batch = sentences[first : first + batch_size]
-        activations, _ = engine.forward(tokens_to_char_ids(batch))
+        activations, *_ = engine.forward(tokens_to_char_ids(batch))
         vectors += [activations[:, row, : len(sentence) + 2] for row, sentence in enumerate(batch)]
     return vectors
 
@@ -68,8 +68,8 @@ def test_every_instruction_set_was_compared(isa: str) -> None:
 def test_padding_does_not_change_a_bit(engine: CpuBiLm) -> None:
     ids = tokens_to_char_ids(SENTENCES[:3])
     wider = np.pad(ids, ((0, 2), (0, 17), (0, 0)))
-    narrow, _ = engine.forward(ids)
-    wide, _ = engine.forward(wider)
+    narrow, *_ = engine.forward(ids)
+    wide, *_ = engine.forward(wider)
     steps = narrow.shape[2]
     assert wide[:, :3, :steps].tobytes() == narrow.tobytes()
     assert not wide[:, :3, steps:].any()

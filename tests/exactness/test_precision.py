@@ -18,8 +18,8 @@ from helpers.sample_sentences import ORDINARY
 import elmo_fast
 from elmo_fast import ElmoEmbedder, ElmoLstm, _cpu, batch_to_ids, native
 from elmo_fast.cpu.bilm import CpuBiLm
+from elmo_fast.cpu.stateful_bilm import StatefulCpuBiLm
 from elmo_fast.precision import PRECISIONS
-from elmo_fast.runner import StatefulCpuBiLm
 
 Model = Callable[..., tuple[Path, Path]]
 CHAR_IDS = batch_to_ids(ORDINARY)

@@ -18,7 +18,7 @@ from test_import import ENVIRONMENT
 from tolerances import DIFFERENT, FLOAT64, GOLDEN_CASE, LOSS_CURVE, NATIVE
 
 import elmo_fast
-from elmo_fast import accelerate, batch_to_ids
+from elmo_fast import accelerate, batch_to_ids, dispatch
 
 BATCHES = [
     [["Hello", "world", "."], ["a"], ["one", "two"]],
@@ -93,7 +93,7 @@ def test_same_vectors_call_after_call(theirs, options: dict[str, Any]) -> None: 
     model = torch.nn.Sequential(copy.deepcopy(before)).eval()
     assert quietly(model) is model
     assert type(model[0]) is elmo_fast.Elmo
-    assert model[0]._elmo_lstm._runs_native(False)
+    assert dispatch.choose(**model[0]._elmo_lstm._call()).name == "cpu"
     assert_equal_calls(before, model[0])
 
 
@@ -182,7 +182,7 @@ def test_training_curve(tiny_model, allennlp, one_torch_thread, requires_grad: b
     for step, (loss, other) in enumerate(zip(losses, train(expected, optimizer_of(expected)), strict=True)):
         assert abs(loss - other) <= LOSS_CURVE, step
     assert losses[-1] < 0.7 * losses[0]
-    assert requires_grad or embedder._elmo._elmo_lstm._runs_native(False)
+    assert requires_grad or dispatch.choose(**embedder._elmo._elmo_lstm._call()).name == "cpu"
 
 
 def test_dropout_is_the_same(theirs) -> None:  # type: ignore[no-untyped-def]
@@ -346,7 +346,7 @@ def test_a_subclass_with_its_own_forward(theirs, allennlp, random_model) -> None
     assert len(caught) == 1
     assert type(model["doubled"]) is Doubled
     assert type(model["named"]) is elmo_fast.Elmo
-    assert model["doubled"]._elmo_lstm._runs_native(False)  # what is inside of it was replaced
+    assert dispatch.choose(**model["doubled"]._elmo_lstm._call()).name == "cpu"  # what is inside of it was replaced
     assert torch.equal(vectors(model["doubled"], BATCHES[0]), 2 * vectors(model["named"], BATCHES[0]))
 
 

@@ -33,7 +33,7 @@ from tolerances import GOLDEN_CASE, LOSS_CURVE, NATIVE
 
 import elmo_fast
 import elmo_fast.allennlp as patch
-from elmo_fast import batch_to_ids, models
+from elmo_fast import batch_to_ids, dispatch, models
 
 BATCH = [["Hello", "world", "."], ["one", "two"]]
 NAMES = {
@@ -321,7 +321,7 @@ def test_training_curve(tiny_model, allennlp, one_torch_thread, requires_grad: b
     for step, (loss, other) in enumerate(zip(losses, train(expected, optimizer_of(expected)), strict=True)):
         assert abs(loss - other) <= LOSS_CURVE, step
     assert losses[-1] < 0.7 * losses[0]
-    assert requires_grad or embedder._elmo._elmo_lstm._runs_native(False)
+    assert requires_grad or dispatch.choose(**embedder._elmo._elmo_lstm._call()).name == "cpu"
 
 
 def test_an_archive(tiny_model, allennlp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

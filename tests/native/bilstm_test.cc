@@ -40,9 +40,9 @@ struct Result {
 Result run(const BiLstm& lstm, const Batch& batch, int threads) {
   const auto b = static_cast<int64_t>(batch.lengths.size());
   Result r{Values(static_cast<size_t>(lstm.num_layers() * b * batch.num_timesteps * 2 * lstm.projection_dim()), NAN),
-           batch.h, batch.c};
+           Values(batch.h.size(), NAN), Values(batch.c.size(), NAN)};
   lstm.run({batch.x.data(), batch.index.data(), batch.lengths.data(), b, batch.num_timesteps, r.h.data(), r.c.data(),
-            r.out.data()},
+            r.out.data(), nullptr, batch.h.data(), batch.c.data()},
            threads);
   return r;
 }

@@ -23,7 +23,7 @@ Marked mark(const Ids& ids, int64_t rows, int64_t steps) {
   const int64_t n = rows * (steps + 2);
   const std::unique_ptr<bool[]> mask(new bool[static_cast<size_t>(n)]);
   Marked result;
-  result.batch = add_markers(ids.data(), rows, steps, 2, 10, kBos.data(), kEos.data(), mask.get());
+  result.batch = add_markers(ids.data(), nullptr, rows, steps, 2, 10, kBos.data(), kEos.data(), mask.get());
   result.mask.assign(mask.get(), mask.get() + n);
   return result;
 }

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from elmo_fast import Elmo, ElmoBiLm, ElmoLstm, batch_to_ids, set_isa
 from elmo_fast.cpu import bilstm_training, encoder_training
-from elmo_fast.cpu.saved_activations import encoder_saved_size, saved_size
 from elmo_fast.packed_cache import PackedCache
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -302,14 +301,3 @@ def test_packing_in_a_backward_pass_leaves_the_word_cache(random_model) -> None:
     with torch.no_grad():
         layers(bilm)
     assert bilm.cache_info().size > 0
-
-
-def test_python_and_native_agree_on_what_is_kept(random_model) -> None:  # type: ignore[no-untyped-def]
-    """Sizes are known to Python too, because compilers ask for them without running anything."""
-    bilm = ElmoBiLm(*random_model(cell_size=19, projection_dim=5, n_highway=2), state="reset")
-    lstm, encoder = bilm._elmo_lstm.packed(), bilm._token_embedder.packed()
-    assert saved_size(19, 5) == lstm.saved_size
-    n_filters = sum(
-        weight.shape[0] for weight, _ in bilm._token_embedder._structure(bilm._token_embedder._tensors())[1]
-    )
-    assert encoder_saved_size(n_filters, 2) == encoder.saved_planes * encoder.saved_stride

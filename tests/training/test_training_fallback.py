@@ -24,7 +24,7 @@ def largest(difference: torch.Tensor) -> float:
 
 def test_frozen_bilm_runs_natively_and_its_mixes_train(random_model) -> None:  # type: ignore[no-untyped-def]
     elmo = Elmo(*random_model(), 2, dropout=0.3)
-    assert elmo._elmo_lstm._runs_native(False)
+    assert dispatch.choose(**elmo._elmo_lstm._call()).name == "cpu"
     sum(r.square().sum() for r in elmo(batch_to_ids(BATCH))["elmo_representations"]).backward()
     for name, parameter in elmo.named_parameters():
         assert parameter.requires_grad == name.startswith("scalar_mix"), name
@@ -117,7 +117,7 @@ def test_native_kernels_follow_changed_weights(random_model, change) -> None:  #
     change(bilm)
     reference = copy.deepcopy(bilm).double()
     with torch.no_grad():
-        assert bilm._runs_native(False)
+        assert dispatch.choose(**bilm._call()).name == "cpu"
         after = run(bilm)
         assert largest(after - run(reference)) <= NATIVE
     assert largest(after - before) > DIFFERENT
@@ -144,9 +144,9 @@ def test_gradients_that_are_asked_for_later(random_model) -> None:  # type: igno
         part.requires_grad_(True)
         assert run(bilm).requires_grad
         with torch.no_grad():
-            assert bilm._runs_native(False)
+            assert dispatch.choose(**bilm._call()).name == "cpu"
         part.requires_grad_(False)
-        assert bilm._runs_native(False)
+        assert dispatch.choose(**bilm._call()).name == "cpu"
 
 
 def test_unchanged_weights_are_packed_once(random_model) -> None:  # type: ignore[no-untyped-def]
@@ -186,7 +186,7 @@ def test_parameters_made_in_inference_mode(random_model) -> None:  # type: ignor
 
 def test_meta_device_runs_no_kernel(random_model) -> None:  # type: ignore[no-untyped-def]
     bilm = ElmoBiLm(*random_model()).to("meta")
-    assert not bilm._runs_native(False)
+    assert dispatch.choose(**bilm._call()).name == "reference"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
 import torch
 from torch import Tensor
 
@@ -18,11 +16,7 @@ def load(options_file: str, weight_file: str, device: torch.device | str = "cpu"
 
     def forward(char_ids: Tensor) -> Tensor:
         # Otherwise the reference runs only with autograd on, in another dtype or on another device: slower ways.
-        with (
-            torch.inference_mode(),
-            mock.patch.object(dispatch, "runs_native", lambda tensors: False),
-            mock.patch.object(dispatch, "needs_gradient", lambda tensors: True),  # which the CUDA kernels ask
-        ):
+        with torch.inference_mode(), dispatch.only("reference"):
             return module(char_ids)["elmo_representations"][0]
 
     return forward

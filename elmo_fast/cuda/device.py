@@ -1,0 +1,175 @@
+"""The compiled module `_cuda`, and what is known of a device."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+try:
+    from elmo_fast import _cuda as _kernels
+except ImportError as error:
+    _kernels = None
+    _why_not = str(error)
+else:
+    _why_not = ""
+
+_lock = threading.Lock()
+_devices: dict[torch.device, CudaDevice | None] = {}
+
+_STORAGES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+def is_built() -> bool:
+    """Whether the native CUDA kernels were compiled in and load."""
+    return _kernels is not None
+
+
+def device_count() -> int:
+    """Returns how many CUDA devices the native kernels see; 0 without a driver, or without the module."""
+    return _kernels.device_count() if _kernels is not None else 0
+
+
+def cuda_device(device: torch.device) -> CudaDevice | None:
+    """Returns the kernels for a device, or None where there are none: on the CPU, and without the module `_cuda`.
+
+    A CUDA device without kernels is warned of once.
+
+    Raises:
+        RuntimeError: CUDA refuses the device, or it is too old; with CUDA's words.
+    """
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    if device in _devices or device.type != "cuda":
+        return _devices.get(device)
+    with _lock:
+        if device not in _devices:
+            if _kernels is None:
+                message = f"no native CUDA kernels ({_why_not}); {device} runs on the slower PyTorch reference"
+                warnings.warn(f"elmo_fast: {message}", stacklevel=2)
+            _devices[device] = None if _kernels is None else CudaDevice(_kernels, device)
+    return _devices[device]
+
+
+class CudaDevice:
+    """The kernels of one device.
+
+    Args:
+        kernels: the module `_cuda`, or the emulated one of the tests.
+        device: the device of all tensors.
+    Attributes:
+        kernels, device: as given.
+        number: what CUDA calls the device.
+        properties: name, capability, multiprocessors, shared_bytes and cooperative.
+    Raises:
+        RuntimeError: CUDA refuses the device, or it is too old.
+    """
+
+    def __init__(self, kernels: Any, device: torch.device) -> None:
+        self.kernels = kernels
+        self.device = device
+        self.number = device.index or 0
+        kernels.check_device(self.number)
+        self.properties = kernels.device_properties(self.number)
+        oldest, got = kernels.OLDEST_CAPABILITY / 10, self.properties.capability / 10
+        if got < oldest:
+            name = f"{device} ({self.properties.name})"
+            raise RuntimeError(f"{name}: expected compute capability {oldest} or newer, got {got}")
+        self._fits: dict[tuple[Any, ...], bool] = {}
+
+    def stream(self) -> int:
+        """Returns torch's current stream on the device, asked for at every call: it may be another one each time."""
+        return torch.cuda.current_stream(self.device).cuda_stream if self.device.type == "cuda" else 0
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Makes the device torch's current one, and torch's products those of the storage dtype, also under autocast:
+        the kernels read what was allocated in that dtype."""
+        device = torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
+        with device, torch.autocast(self.device.type, enabled=False):
+            yield
+
+    def finish(self) -> None:
+        """Waits for the current stream: what was packed on it may be used on any other from now on."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+
+    def storage(self, dtype: torch.dtype) -> Any:
+        """Returns the kernels' name of a dtype."""
+        return getattr(self.kernels.Storage, _STORAGES[dtype])
+
+    def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
+        """A new tensor on the device, from torch's allocator, on the current stream."""
+        return torch.empty(shape, dtype=dtype, device=self.device)
+
+    def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """As `empty`, of zeros."""
+        return torch.zeros(shape, dtype=dtype, device=self.device)
+
+    def address(self, name: str, tensor: Tensor, dtype: torch.dtype, *shape: int) -> int:
+        """Returns a tensor's address.
+
+        Raises:
+            ValueError: another device, dtype or shape than expected, or not contiguous; the message names the tensor.
+        """
+        expected, got = (self.device, dtype, shape), (tensor.device, tensor.dtype, tuple(tensor.shape))
+        if expected != got or not tensor.is_contiguous():
+            layout = "" if tensor.is_contiguous() else ", not contiguous"
+            raise ValueError(f"{name}: expected {_text(*expected)}, got {_text(*got)}{layout}")
+        return tensor.data_ptr()
+
+    def persistent_plan(self, dtype: torch.dtype, projection_dim: int, cell_size: int, n_rows: int) -> Any:
+        """Returns the plan of the persistent LSTM kernel where it pays on this device, ready to launch; else None."""
+        plan = self.kernels.plan_persistent(self.properties, projection_dim, cell_size, dtype.itemsize, n_rows)
+        if plan.blocks == 0:
+            return None
+        key = (dtype, projection_dim, cell_size, plan.rows)
+        if key not in self._fits:
+            try:
+                self.kernels.prepare_persistent(self.number, self.storage(dtype), plan)
+                self._fits[key] = True
+            except RuntimeError as error:  # beside another process, fewer multiprocessors may be left
+                warnings.warn(f"elmo_fast: {error}; the step kernels run instead", stacklevel=2)
+                self._fits[key] = False
+        return plan if self._fits[key] else None
+
+
+def _text(device: torch.device, dtype: torch.dtype, shape: tuple[int, ...]) -> str:
+    return f"a {dtype} tensor of shape {shape} on {device}"
+
+
+class Storage(NamedTuple):
+    """How the kernels hold some parameters: on which device, in which dtype."""
+
+    gpu: CudaDevice
+    dtype: torch.dtype
+
+
+def may_run(device: torch.device) -> bool:
+    """Returns whether `cuda_device` could find kernels for a device: cheap, because every call on the CPU asks."""
+    return device.type == "cuda" or device in _devices
+
+
+def storage_for(parameters: Sequence[Tensor], precision: str) -> Storage | None:
+    """Returns how the native CUDA kernels hold these parameters, or None where they cannot.
+
+    Weights are stored as they are, float32, float16 or bfloat16; precision "bfloat16" stores float32 weights as
+    bfloat16. The other precisions are the CPU's, and run as float32 here. Whether a gradient is needed is the caller's
+    question.
+
+    Raises:
+        ValueError: the parameters are on several devices.
+    """
+    device, dtype = parameters[0].device, parameters[0].dtype
+    gpu = cuda_device(device) if may_run(device) else None
+    if gpu is None or dtype not in _STORAGES or any(parameter.dtype != dtype for parameter in parameters):
+        return None
+    for parameter in parameters:
+        if parameter.device != device:
+            raise ValueError(f"parameters: expected all on {device}, got one on {parameter.device}")
+    return Storage(gpu, torch.bfloat16 if precision == "bfloat16" and dtype == torch.float32 else dtype)
