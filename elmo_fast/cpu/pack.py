@@ -11,7 +11,7 @@ import numpy as np
 
 from elmo_fast.native import _cpu, get_num_threads
 from elmo_fast.parallel import run_tasks
-from elmo_fast.weights import LstmWeights, Options, WeightFile, open_weights, read_options
+from elmo_fast.weights import WeightFile, open_weights, read_options
 
 ArrayPair = tuple[np.ndarray, np.ndarray]
 LstmArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -42,9 +42,8 @@ def pack_lstm(
     precision: str = "float32",
 ) -> _cpu.BiLstm:
     """Packs a biLSTM; shapes as in `elmo_fast.weights.LstmWeights`, float32, C-contiguous; a clip of 0 is none."""
-    tasks = [partial(_cpu.LstmLayer, *arrays, precision) for pair in layers for arrays in pair]
-    packed = run_tasks(tasks, get_num_threads())
-    return _cpu.BiLstm(list(zip(packed[0::2], packed[1::2], strict=True)), cell_clip, proj_clip, use_skip_connections)
+    tasks = [partial(_pack_direction, lambda arrays=arrays: arrays, precision) for pair in layers for arrays in pair]
+    return _join(run_tasks(tasks, get_num_threads()), cell_clip, proj_clip, use_skip_connections)
 
 
 def pack_backward(
@@ -92,22 +91,30 @@ def pack_files(
         WeightsError: a file is wrong or damaged; nothing was packed if a name, shape or type is wrong.
     """
     options = read_options(options_file)
+
+    def pack_encoder_of(file: WeightFile) -> _cpu.CachedTokenEncoder:
+        weights = file.encoder()
+        return pack_encoder(
+            weights.char_embedding, weights.convolutions, options.activation, weights.highways, weights.projection,
+            options.max_characters, precision, word_cache_size,
+        )  # fmt: skip
+
     with open_weights(weight_file, options) as file:
-        tasks: list[Callable[[], Any]] = [partial(_pack_direction, read, precision) for read in file.directions()]
-        # The encoder last and alone: with a layer beside it, both would be there twice when all else is packed.
-        tasks.append(partial(_pack_encoder, file, options, precision, word_cache_size))
-        *directions, encoder = run_tasks(tasks, get_num_threads())
+        tasks: list[Callable[[], Any]] = [
+            partial(_pack_direction, lambda read=read: read().as_tuple(), precision) for read in file.directions()
+        ]
+        # The encoder last and alone: with a layer beside it, both would be in memory twice when all else is packed.
+        *directions, encoder = run_tasks([*tasks, partial(pack_encoder_of, file)], get_num_threads())
+    return encoder, _join(directions, options.cell_clip, options.proj_clip, options.use_skip_connections)
+
+
+def _pack_direction(arrays: Callable[[], LstmArrays], precision: str) -> _cpu.LstmLayer:
+    return _cpu.LstmLayer(*arrays(), precision)
+
+
+def _join(
+    directions: Sequence[_cpu.LstmLayer], cell_clip: float, proj_clip: float, use_skip_connections: bool
+) -> _cpu.BiLstm:
+    """Joins layer 0 forward, layer 0 backward, layer 1 forward and so on."""
     layers = list(zip(directions[0::2], directions[1::2], strict=True))
-    return encoder, _cpu.BiLstm(layers, options.cell_clip, options.proj_clip, options.use_skip_connections)
-
-
-def _pack_direction(read: Callable[[], LstmWeights], precision: str) -> _cpu.LstmLayer:
-    return _cpu.LstmLayer(*read().as_tuple(), precision)
-
-
-def _pack_encoder(file: WeightFile, options: Options, precision: str, word_cache_size: int) -> _cpu.CachedTokenEncoder:
-    weights = file.encoder()
-    return pack_encoder(
-        weights.char_embedding, weights.convolutions, options.activation, weights.highways, weights.projection,
-        options.max_characters, precision, word_cache_size,
-    )  # fmt: skip
+    return _cpu.BiLstm(layers, cell_clip, proj_clip, use_skip_connections)
