@@ -40,4 +40,4 @@ def test_bilstm(benchmark, engine: CpuBiLm, batch_size: int) -> None:
     lengths = np.full(batch_size, steps, dtype=np.int64)
     out = np.empty((engine.num_layers - 1, batch_size, steps, engine.output_dim), dtype=np.float32)
     benchmark.extra_info["tokens"] = len(x)
-    benchmark(engine._lstm.run, x, index, lengths, None, None, out, elmo_fast.get_num_threads())
+    benchmark(engine._lstm.run, x, index, lengths, out, elmo_fast.get_num_threads())

@@ -164,7 +164,7 @@ def char_ids_array(char_ids: torch.Tensor | np.ndarray, max_characters: int, n_i
 
     Args:
         char_ids: (batch_size, num_timesteps, max_characters), any integer dtype, any strides, on the CPU.
-        n_ids: how many ids the model knows; None leaves the values to `encode_batch` to check.
+        n_ids: how many ids the model knows; None leaves the values to the native module to check.
     Raises:
         TypeError: not integers.
         ValueError: another number of dimensions or characters, or an id outside 0 to n_ids - 1.

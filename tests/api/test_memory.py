@@ -91,7 +91,7 @@ def test_working_memory_is_returned(random_model: Callable[..., tuple[Path, Path
     def run(n, steps):
         index, lengths = np.zeros((n, steps), dtype=np.int32), np.full(n, steps, dtype=np.int64)
         out = np.empty((lstm.num_layers, n, steps, 2 * lstm.projection_dim), dtype=np.float32)
-        lstm.run(table, index, lengths, None, None, out, 2)
+        lstm.run(table, index, lengths, out, 2)
 
     run(8, 8)
     before = memory("VmRSS")
