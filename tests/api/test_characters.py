@@ -82,10 +82,10 @@ def test_any_sequence_of_sequences() -> None:
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (["a b"], "sentence 0: expected a list of tokens, got str 'a b'"),
+        (["a b"], "sentence 0: expected a list of tokens, got the str 'a b'"),
         ([["a"], b"bytes"], "sentence 1: expected a list of tokens"),
-        ([["a"], ["b", 3]], "sentence 1, token 1: expected str, got int"),
-        ([[None]], "sentence 0, token 0: expected str, got NoneType"),
+        ([["a"], ["b", 3]], "sentence 1, token 1: expected a string, got int"),
+        ([[None]], "sentence 0, token 0: expected a string, got NoneType"),
     ],
 )
 def test_wrong_input_is_named(batch: list, message: str) -> None:
