@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from elmo_fast.bench import cli
+from elmo_fast.cli import bench
 
 if __name__ == "__main__":
-    sys.exit(cli.main(model="original", threads=2, suite=["table"], budget=60))
+    sys.exit(bench.main(model="original", threads=2, suite=["table"], budget=60))

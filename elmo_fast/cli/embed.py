@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from elmo_fast import models
 from elmo_fast._version import __version__
-from elmo_fast.bench import cli as bench
+from elmo_fast.cli import bench
 from elmo_fast.embedder import Embedder, load
 from elmo_fast.info import build_info
 from elmo_fast.native import set_num_threads

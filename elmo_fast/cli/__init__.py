@@ -1,0 +1,5 @@
+"""The command `elmo-fast`."""
+
+from elmo_fast.cli.embed import main
+
+__all__ = ["main"]
