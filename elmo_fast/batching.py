@@ -19,6 +19,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
+DEFAULT_BATCH_SIZE = 64
+"""Most sentences per call of the biLM, unless the caller asks for another number."""
 MAX_BATCH_TOKENS = 8192
 """Most padded tokens, `batch_size * (longest sentence + 2)`, of one call of the biLM."""
 MAX_WINDOW_SENTENCES = 1024

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from elmo_fast import dispatch, models
+from elmo_fast.argument_types import Mix, Precision, StateMode
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.parameters import child_of, is_plain
 from elmo_fast.precision import NativePrecision
 from elmo_fast.scalar_mix import AdditiveMix, ScalarMix
+from elmo_fast.summary import summary_of_bilm
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached
 
 logger = logging.getLogger(__name__)
 
 _MIXES = ("scalar", "additive")
-
-PathOrUrl = str | os.PathLike[str]
 
 
 class Elmo(NativePrecision, WordCached, nn.Module):
@@ -57,8 +56,8 @@ class Elmo(NativePrecision, WordCached, nn.Module):
 
     def __init__(
         self,
-        options_file: PathOrUrl | None,
-        weight_file: PathOrUrl | None,
+        options_file: models.PathOrUrl | None,
+        weight_file: models.PathOrUrl | None,
         num_output_representations: int,
         requires_grad: bool = False,
         do_layer_norm: bool = False,
@@ -68,10 +67,10 @@ class Elmo(NativePrecision, WordCached, nn.Module):
         scalar_mix_parameters: Sequence[float] | None = None,
         module: nn.Module | None = None,
         *,
-        state: str = "carry",
-        mix: str = "scalar",
+        state: StateMode | str = "carry",
+        mix: Mix | str = "scalar",
         mix_per_dimension: bool = False,
-        precision: str = "float32",
+        precision: Precision | str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
         cuda_graphs: bool = False,
         checkpointing: bool = False,
@@ -125,6 +124,10 @@ class Elmo(NativePrecision, WordCached, nn.Module):
                 layer_mix = AdditiveMix(num_layers, dim, do_layer_norm, scalar_mix_parameters, trainable)
             self.add_module(f"scalar_mix_{k}", layer_mix)
             self._scalar_mixes.append(layer_mix)
+
+    def extra_repr(self) -> str:
+        # Another module than this package's biLM describes itself.
+        return summary_of_bilm(self._elmo_lstm) if isinstance(self._elmo_lstm, ElmoBiLm) else ""
 
     def get_output_dim(self) -> int:
         """Returns the size of a representation, 2 * projection_dim."""
@@ -225,8 +228,8 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
 
     def __init__(
         self,
-        options_file: PathOrUrl = models.ORIGINAL_OPTIONS_URL,
-        weight_file: PathOrUrl = models.ORIGINAL_WEIGHTS_URL,
+        options_file: models.PathOrUrl = models.ORIGINAL_OPTIONS_URL,
+        weight_file: models.PathOrUrl = models.ORIGINAL_WEIGHTS_URL,
         do_layer_norm: bool = False,
         dropout: float = 0.5,
         requires_grad: bool = False,
@@ -234,8 +237,8 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
         vocab_to_cache: list[str] | None = None,
         scalar_mix_parameters: Sequence[float] | None = None,
         *,
-        state: str = "carry",
-        precision: str = "float32",
+        state: StateMode | str = "carry",
+        precision: Precision | str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
         cuda_graphs: bool = False,
         checkpointing: bool = False,
@@ -259,6 +262,9 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
         self._projection = nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
         self.output_dim = projection_dim or self._elmo.get_output_dim()
 
+    def extra_repr(self) -> str:
+        return f"output_dim={self.output_dim}"
+
     def get_output_dim(self) -> int:
         """Returns the last size of the result."""
         return self.output_dim
@@ -267,6 +273,15 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
     def precision(self) -> str:
         """The precision asked for."""
         return self._elmo.precision
+
+    @property
+    def state(self) -> str:
+        """The biLM's state mode; assigning to it switches."""
+        return self._elmo.state
+
+    @state.setter
+    def state(self, mode: str) -> None:
+        self._elmo.state = mode
 
     def _word_cache(self) -> Elmo:
         return self._elmo

@@ -5,31 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from elmo_fast import models
-from elmo_fast.batching import check_batch_size
+from elmo_fast.argument_types import FloatArray, OutputFormat, Precision, StateMode
+from elmo_fast.batching import DEFAULT_BATCH_SIZE, check_batch_size
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import check_sentences, sentences_to_char_ids
 from elmo_fast.outputs import hdf5 as hdf5_output
 from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.runner import Runner
+from elmo_fast.summary import summary_of_bilm
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached
-
-DEFAULT_BATCH_SIZE = 64
 
 
 class ElmoEmbedder(NativePrecision, WordCached):
     """Embeds tokenised sentences with all layers of a biLM; names, arguments and numbers of AllenNLP 0.9.
 
-    Like AllenNLP's it is stateful unless told otherwise: with state="carry" the numbers of a sentence depend on the
-    sentences embedded before (see `elmo_fast.state.StatefulModule`). With "reset" they do not, and batches are formed
-    by length, which is faster.
+    Like AllenNLP's it is stateful by default: with state="carry" a sentence's vectors depend on the sentences embedded
+    before it (see `elmo_fast.state.StatefulModule`). With "reset" they do not, and batches are formed by length, which
+    is faster.
 
-    Long input is cut so that memory stays bounded (`elmo_fast.batching`); results do not change by it. Differences from
-    AllenNLP 0.9: sentences without tokens give float32 arrays of the model's own width, and batches of them work.
+    Long input is split into batches so that memory stays bounded (`elmo_fast.batching`); this does not change results.
+    Differences from AllenNLP 0.9: sentences without tokens give float32 arrays of the model's own width, and batches
+    of such sentences work.
 
     Args:
         options_file, weight_file: paths or URLs; AllenNLP's original English model by default, downloaded once.
@@ -40,23 +40,23 @@ class ElmoEmbedder(NativePrecision, WordCached):
         word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
         cuda_graphs: on a CUDA device, replay each pass as one graph, see `elmo_fast.bilm.ElmoBiLm`.
     Attributes:
-        elmo_bilm: the `ElmoBiLm` module; moving it to another device or dtype is noticed.
+        elmo_bilm: the `ElmoBiLm` module; it may be moved to another device or dtype.
         cuda_device: as given.
     Raises:
-        ValueError: no such CUDA device, an unknown state or precision, a wrong cache size, or a wrong or damaged
-            file.
+        ValueError: no such CUDA device, an unknown state or precision, or a wrong cache size.
+        WeightsError: a file is wrong or damaged; a ValueError.
         FileNotFoundError: a given path does not exist.
-        elmo_fast.models.DownloadError: a URL could not be fetched whole.
+        DownloadError: a URL could not be fetched whole; an OSError.
     """
 
     def __init__(
         self,
-        options_file: str | os.PathLike[str] = models.ORIGINAL_OPTIONS_URL,
-        weight_file: str | os.PathLike[str] = models.ORIGINAL_WEIGHTS_URL,
+        options_file: models.PathOrUrl = models.ORIGINAL_OPTIONS_URL,
+        weight_file: models.PathOrUrl = models.ORIGINAL_WEIGHTS_URL,
         cuda_device: int = -1,
         *,
-        state: str = "carry",
-        precision: str = "float32",
+        state: StateMode | str = "carry",
+        precision: Precision | str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
         cuda_graphs: bool = False,
     ) -> None:
@@ -76,6 +76,21 @@ class ElmoEmbedder(NativePrecision, WordCached):
         self.cuda_device = cuda_device
         if cuda_device >= 0:
             self.elmo_bilm = self.elmo_bilm.to(torch.device("cuda", cuda_device))
+
+    def __repr__(self) -> str:
+        return f"ElmoEmbedder({summary_of_bilm(self.elmo_bilm)})"
+
+    @property
+    def state(self) -> str:
+        """The biLM's state mode, "carry", "reset" or "frozen"; assigning to it switches.
+
+        Switching to or from "frozen" forgets the carried or frozen state.
+        """
+        return self.elmo_bilm.state
+
+    @state.setter
+    def state(self, mode: str) -> None:
+        self.elmo_bilm.state = mode
 
     @property
     def precision(self) -> str:
@@ -111,11 +126,11 @@ class ElmoEmbedder(NativePrecision, WordCached):
         steps = torch.arange(longest, device=parameter.device)
         return embeddings, steps < torch.tensor(lengths, device=parameter.device, dtype=torch.int64)[:, None]
 
-    def embed_sentence(self, sentence: Sequence[str]) -> np.ndarray:
+    def embed_sentence(self, sentence: Sequence[str]) -> FloatArray:
         """Returns the layers of one token list, (num_layers, length, output_dim) float32."""
         return self.embed_batch([sentence])[0]
 
-    def embed_batch(self, batch: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    def embed_batch(self, batch: Sequence[Sequence[str]]) -> list[FloatArray]:
         """Embeds a batch of token lists.
 
         In state "carry" sentence r continues the state of row r. A batch without any token leaves the state as it is.
@@ -130,16 +145,16 @@ class ElmoEmbedder(NativePrecision, WordCached):
 
     def embed_sentences(
         self, sentences: Iterable[Sequence[str]], batch_size: int = DEFAULT_BATCH_SIZE
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[FloatArray]:
         """Embeds sentences lazily, in their order.
 
         In state "carry" it reads and runs `batch_size` sentences at a time, row r continuing the state of row r of the
-        batch before; a batch beyond the token budget runs, and updates the state, in groups of rows as they are asked
-        for. In the other states it reads a window of up to 16 batches and runs it by length.
+        previous batch; a batch beyond the token budget runs, and updates the state, in groups of rows as they are
+        consumed. In the other states it reads a window of up to 16 batches and runs it by length.
 
         Args:
             sentences: token lists.
-            batch_size: most sentences a batch.
+            batch_size: most sentences per batch.
         Yields:
             (num_layers, length, output_dim) float32.
         Raises:
@@ -151,7 +166,7 @@ class ElmoEmbedder(NativePrecision, WordCached):
         self,
         input_file: Iterable[str],
         output_file_path: str | os.PathLike[str],
-        output_format: str = "all",
+        output_format: OutputFormat | str = "all",
         batch_size: int = DEFAULT_BATCH_SIZE,
         forget_sentences: bool = False,
         use_sentence_keys: bool = False,
@@ -162,9 +177,9 @@ class ElmoEmbedder(NativePrecision, WordCached):
 
         Args:
             input_file: an open text file; it stays open.
-            output_file_path: the HDF5 file to make.
+            output_file_path: the HDF5 file to write.
             output_format: "all" (num_layers, length, dim), "top" or "average" (length, dim).
-            batch_size: most sentences a batch.
+            batch_size: most sentences per batch.
             forget_sentences: leave out the dataset `sentence_to_index`.
             use_sentence_keys: name each dataset by its line, not by the line's number; a line may then not occur twice.
         Raises:
@@ -201,4 +216,5 @@ class ElmoEmbedder(NativePrecision, WordCached):
     def _forward(self, sentences: Sequence[Sequence[str]]) -> Sequence[Tensor]:
         max_characters = self.elmo_bilm._token_embedder._max_characters
         char_ids = torch.from_numpy(sentences_to_char_ids(sentences, max_characters))
-        return self.elmo_bilm(char_ids.to(next(self.elmo_bilm.parameters()).device))["activations"]
+        layers: Sequence[Tensor] = self.elmo_bilm(char_ids.to(next(self.elmo_bilm.parameters()).device))["activations"]
+        return layers

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 
 from elmo_fast import models, tokenize
-from elmo_fast.batching import check_batch_size
+from elmo_fast.argument_types import FloatArray, LayerChoice, Pooling, Precision, StateMode
+from elmo_fast.batching import DEFAULT_BATCH_SIZE, check_batch_size
 from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import check_sentences, sentences_to_char_ids
 from elmo_fast.cpu.bilm import CpuBiLm
@@ -18,23 +19,24 @@ from elmo_fast.cpu.stateful_bilm import StatefulCpuBiLm
 from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.progress import progress_bar
 from elmo_fast.runner import Layers, Runner, as_arrays
-from elmo_fast.state import check_mode
+from elmo_fast.state import StatefulModule, check_mode
+from elmo_fast.summary import summary_of, summary_of_bilm
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
 
 POOLINGS = ("tokens", "mean", "max")
 LAYERS = ("average", "all", "top")
 
 Tokenizer = Callable[[str], Iterable[Any]]
-_Combine = Callable[[Sequence[np.ndarray]], np.ndarray]
+_Combine = Callable[[Sequence[FloatArray]], FloatArray]
 
 
 def load(
     name_or_paths: models.PathOrUrl | tuple[models.PathOrUrl, models.PathOrUrl] = "tiny",
     *,
-    state: str = "reset",
+    state: StateMode | str = "reset",
     device: str | torch.device = "cpu",
     tokenizer: Tokenizer | None = None,
-    precision: str = "float32",
+    precision: Precision | str = "float32",
     word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     cuda_graphs: bool = False,
 ) -> Embedder:
@@ -55,11 +57,13 @@ def load(
         word_cache_size: most words remembered from call to call on the CPU, see `elmo_fast.word_cache`; 0 remembers
             none.
         cuda_graphs: with "cuda", replay each pass as one graph, see `elmo_fast.bilm.ElmoBiLm`.
+    Returns:
+        the embedder, ready for any number of `encode` calls.
     Raises:
-        ValueError, TypeError: an unknown model, state, device or precision; a wrong cache size; a wrong or damaged
-            file.
+        ValueError, TypeError: an unknown model, state, device or precision, or a wrong cache size.
+        WeightsError: a file is wrong or damaged; a ValueError.
         FileNotFoundError: a given path does not exist.
-        elmo_fast.models.DownloadError: a URL could not be fetched whole.
+        DownloadError: a URL could not be fetched whole; an OSError.
     """
     check_mode(state)
     if tokenizer is not None and not callable(tokenizer):
@@ -68,15 +72,16 @@ def load(
     check_word_cache_size(word_cache_size)
     device = _check_device(device, precision)
     options_file, weight_file = models.resolve(name_or_paths)
+    model = models.describe(name_or_paths)
     if device.type == "cpu":
         engine = CpuBiLm.from_files(options_file, weight_file, precision=precision, word_cache_size=word_cache_size)
-        return Embedder(StatefulCpuBiLm(engine, state), tokenizer)
+        return Embedder(StatefulCpuBiLm(engine, state), tokenizer, model)
     bilm = ElmoBiLm(options_file, weight_file, state=state, precision=precision, cuda_graphs=cuda_graphs)
-    return Embedder(bilm.to(device), tokenizer)
+    return Embedder(bilm.to(device), tokenizer, model)
 
 
 class Embedder(NativePrecision, WordCached):
-    """Embeds texts or token lists; made by `elmo_fast.load`.
+    """Embeds texts or token lists. `elmo_fast.load` creates it; its constructor is not part of the public interface.
 
     Threads may share it: in the states "reset" and "frozen" their calls run side by side, in "carry" one after the
     other. It can be pickled and deep-copied, with its weights and its state.
@@ -84,13 +89,16 @@ class Embedder(NativePrecision, WordCached):
     Attributes:
         num_layers: layers of the model, the context-free token embedding included (3 for every published model).
         output_dim: size of a vector.
-        state: "carry", "reset" or "frozen".
-        tokenizer: what splits a text into tokens.
+        tokenizer: splits a text into tokens.
     """
 
-    def __init__(self, bilm: StatefulCpuBiLm | ElmoBiLm, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self, bilm: StatefulCpuBiLm | ElmoBiLm, tokenizer: Tokenizer | None = None, model: str | None = None
+    ) -> None:
         self.tokenizer = tokenize.tokenize if tokenizer is None else tokenizer
         self._bilm = bilm
+        self._model = model
+        self._states: StatefulModule
         if isinstance(bilm, StatefulCpuBiLm):
             self._states = bilm
             self.num_layers, self.output_dim = bilm.weights.num_layers, bilm.weights.output_dim
@@ -99,6 +107,14 @@ class Embedder(NativePrecision, WordCached):
             self._states = bilm._elmo_lstm
             self.num_layers, self.output_dim = bilm.num_layers, bilm.get_output_dim()
             self._max_characters = bilm._token_embedder._max_characters
+
+    def __repr__(self) -> str:
+        if not isinstance(self._bilm, StatefulCpuBiLm):
+            text = summary_of_bilm(self._bilm, self._model)
+        else:
+            cpu = torch.device("cpu")
+            text = summary_of(self._model, self.num_layers, self.output_dim, self.state, self, cpu)
+        return f"Embedder({text})"
 
     @property
     def precision(self) -> str:
@@ -110,16 +126,54 @@ class Embedder(NativePrecision, WordCached):
 
     @property
     def state(self) -> str:
+        """The state mode, "carry", "reset" or "frozen"; assigning to it switches.
+
+        Switching to or from "frozen" forgets the carried or frozen state.
+        """
         return self._states.state
+
+    @state.setter
+    def state(self, mode: str) -> None:
+        self._states.state = mode
+
+    @overload
+    def encode(
+        self,
+        texts: Iterable[str] | Iterable[Sequence[str]],
+        pooling: Literal["tokens"] = "tokens",
+        layers: LayerChoice | str | Iterable[float] = "average",
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        show_progress: bool = False,
+    ) -> list[FloatArray]: ...
+
+    @overload
+    def encode(
+        self,
+        texts: Iterable[str] | Iterable[Sequence[str]],
+        pooling: Literal["mean", "max"],
+        layers: LayerChoice | str | Iterable[float] = "average",
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        show_progress: bool = False,
+    ) -> FloatArray: ...
+
+    @overload
+    def encode(
+        self,
+        texts: Iterable[str] | Iterable[Sequence[str]],
+        pooling: str,
+        layers: LayerChoice | str | Iterable[float] = "average",
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        show_progress: bool = False,
+    ) -> list[FloatArray] | FloatArray: ...
 
     def encode(
         self,
         texts: Iterable[str] | Iterable[Sequence[str]],
-        pooling: str = "tokens",
-        layers: str | Sequence[float] = "average",
-        batch_size: int = 64,
+        pooling: Pooling | str = "tokens",
+        layers: LayerChoice | str | Iterable[float] = "average",
+        batch_size: int = DEFAULT_BATCH_SIZE,
         show_progress: bool = False,
-    ) -> list[np.ndarray] | np.ndarray:
+    ) -> list[FloatArray] | FloatArray:
         """Embeds texts or token lists.
 
         A list of strings is a list of *texts*, each of which is tokenised; a list of lists of strings is a list of
@@ -127,12 +181,12 @@ class Embedder(NativePrecision, WordCached):
 
         Args:
             texts: n texts, or n token lists.
-            pooling: "tokens" (a vector a token), "mean" or "max" (one vector a text, over its tokens; sentence markers
-                and padding take no part).
-            layers: "average" (mean of the layers), "all" (each layer), "top" (the last), or one weight a layer, used
+            pooling: "tokens" (one vector per token), "mean" or "max" (one vector per text, over its tokens; sentence
+                markers and padding take no part).
+            layers: "average" (mean of the layers), "all" (each layer), "top" (the last), or one weight per layer, used
                 as given (they need not add up to 1).
-            batch_size: most texts a call of the model; fewer where they are long (`elmo_fast.batching`). In state
-                "carry" it also says which texts share a row's state.
+            batch_size: most texts per call of the model; fewer where they are long (`elmo_fast.batching`). In state
+                "carry" it also determines which texts share a row's state.
             show_progress: show a progress bar on standard error.
         Returns:
             All float32. For "tokens" a list of n arrays (length, output_dim); for "mean" and "max" one array
@@ -141,7 +195,7 @@ class Embedder(NativePrecision, WordCached):
         Raises:
             TypeError: a single string, texts mixed with token lists, a token that is not a string, or layers that are
                 neither a name nor weights.
-            ValueError: an unknown pooling or layers, weights that are not finite or not one a layer, a batch size
+            ValueError: an unknown pooling or layers, weights that are not finite or not one per layer, a batch size
                 below 1.
         """
         if pooling not in POOLINGS:
@@ -165,6 +219,24 @@ class Embedder(NativePrecision, WordCached):
             return results
         return np.concatenate(results, axis=-2) if results else empty[..., :0, :]
 
+    def embed_sentences(
+        self, sentences: Iterable[Sequence[str]], batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Iterator[FloatArray]:
+        """Embeds token lists lazily, in their order, with all layers: for input that need not fit in memory.
+
+        In state "carry" it reads and runs `batch_size` sentences at a time, row r continuing the state of row r of the
+        previous batch. In the other states it reads a window of up to 16 batches and runs it by length.
+
+        Args:
+            sentences: token lists; texts are for `encode`, which tokenises them.
+            batch_size: most sentences per batch.
+        Yields:
+            (num_layers, length, output_dim) float32.
+        Raises:
+            TypeError, ValueError: a wrong batch size (at once), a wrong sentence (when it is reached).
+        """
+        return self._runner().embed_lazily(sentences, check_batch_size(batch_size))
+
     def warm_up(self, texts: Iterable[str] | Iterable[Sequence[str]]) -> None:
         """Fixes the "frozen" state: texts or token lists run one at a time, carried, and the last state is kept.
 
@@ -183,16 +255,19 @@ class Embedder(NativePrecision, WordCached):
 
     def _forward(self, sentences: Sequence[Sequence[str]]) -> Layers:
         char_ids = sentences_to_char_ids(sentences, self._max_characters)
+        layers: Layers
         if isinstance(self._bilm, StatefulCpuBiLm):
-            return self._bilm(char_ids)
-        with torch.no_grad():
-            device = next(self._bilm.parameters()).device
-            return self._bilm(torch.from_numpy(char_ids).to(device))["activations"]
+            layers = self._bilm(char_ids)
+        else:
+            with torch.no_grad():
+                device = next(self._bilm.parameters()).device
+                layers = self._bilm(torch.from_numpy(char_ids).to(device))["activations"]
+        return layers
 
     def _token_lists(self, texts: Iterable[str] | Iterable[Sequence[str]]) -> list[list[str]]:
         if isinstance(texts, (str, bytes)):
             raise TypeError("texts: expected a list of texts or of token lists, got one string; use encode([text])")
-        items = list(texts)
+        items: list[Any] = list(texts)
         kinds = {isinstance(item, str) for item in items}
         if kinds == {True, False}:
             number = next(i for i, item in enumerate(items) if isinstance(item, str) != isinstance(items[0], str))
@@ -223,10 +298,11 @@ def _check_device(device: str | torch.device, precision: str) -> torch.device:
     return device
 
 
-def _layer_combination(layers: str | Sequence[float], num_layers: int) -> _Combine:
-    """Returns what makes (length, dim), or (num_layers, length, dim), of the layers' (length, dim) arrays.
+def _layer_combination(layers: str | Iterable[float], num_layers: int) -> _Combine:
+    """Returns the function that combines the layers' (length, dim) arrays into (length, dim) or, for "all",
+    (num_layers, length, dim).
 
-    All of them work element by element, so that a result does not depend on what else is in the batch.
+    It works element by element, so that a result does not depend on the rest of the batch.
     """
     if isinstance(layers, str):
         functions: dict[str, _Combine] = {
@@ -241,11 +317,11 @@ def _layer_combination(layers: str | Sequence[float], num_layers: int) -> _Combi
         raise TypeError(f"layers: expected a name or a list of weights, got {type(layers).__name__}")
     weights = [float(weight) for weight in layers]
     if len(weights) != num_layers:
-        raise ValueError(f"layers: expected {num_layers} weights, one a layer, got {len(weights)}")
+        raise ValueError(f"layers: expected {num_layers} weights, one per layer, got {len(weights)}")
     if not all(map(math.isfinite, weights)):
         raise ValueError(f"layers: expected finite weights, got {weights}")
 
-    def weighted(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def weighted(arrays: Sequence[FloatArray]) -> FloatArray:
         total = np.float32(weights[0]) * arrays[0]
         for weight, array in zip(weights[1:], arrays[1:], strict=True):
             total += np.float32(weight) * array
@@ -254,17 +330,17 @@ def _layer_combination(layers: str | Sequence[float], num_layers: int) -> _Combi
     return weighted
 
 
-def _average(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def _average(arrays: Sequence[FloatArray]) -> FloatArray:
     """`np.mean(arrays, axis=0)`, bit for bit, without stacking the arrays first."""
-    total = sum(arrays[1:], arrays[0])
+    total: FloatArray = sum(arrays[1:], arrays[0])
     return total / np.float32(len(arrays))
 
 
-def _pool(tokens: np.ndarray, pooling: str) -> np.ndarray:
+def _pool(tokens: FloatArray, pooling: str) -> FloatArray:
     """(..., length, dim) -> (..., 1, dim), or itself for "tokens"."""
     if pooling == "tokens":
         return tokens
     if pooling == "max":
-        return tokens.max(axis=-2, keepdims=True)
+        return np.asarray(tokens.max(axis=-2, keepdims=True))
     # Summed in float64: a float32 sum over 100,000 tokens loses three digits.
-    return tokens.mean(axis=-2, keepdims=True, dtype=np.float64).astype(np.float32)
+    return np.asarray(tokens.mean(axis=-2, keepdims=True, dtype=np.float64), np.float32)

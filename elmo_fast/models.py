@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 _BASE_URL = "https://allennlp.s3.amazonaws.com/models/elmo"
@@ -87,6 +88,14 @@ def resolve(name_or_paths: PathOrUrl | tuple[PathOrUrl, PathOrUrl] | list[PathOr
         f"unknown model {name!r}: expected one of {', '.join(MODEL_NAMES)}, a folder with {_OPTIONS_NAME} and "
         f"{_WEIGHTS_NAME}, or a pair (options file, weights file)"
     )
+
+
+def describe(name_or_paths: PathOrUrl | Sequence[PathOrUrl]) -> str:
+    """Returns a short description of a model: its name, its folder, or its weights file, as given."""
+    path = os.fspath(name_or_paths if isinstance(name_or_paths, (str, os.PathLike)) else name_or_paths[1])
+    packaged = {name: str(folder / _WEIGHTS_NAME) for name, folder in _PACKAGED.items()}
+    published = {name: weights_url for name, (_, weights_url) in PUBLISHED_URLS.items()}
+    return next((name for name, weights in {**packaged, **published}.items() if weights == path), path)
 
 
 def local_path(path_or_url: PathOrUrl) -> str:

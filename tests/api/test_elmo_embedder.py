@@ -198,6 +198,33 @@ def test_frozen_state(tiny_model: tuple[str, str]) -> None:
         frozen.warm_up([])
 
 
+def test_the_state_can_be_switched(embedder: ElmoEmbedder, stateless: ElmoEmbedder) -> None:
+    assert (embedder.state, stateless.state) == ("carry", "reset")
+    fresh = embedder.embed_sentence(ORDINARY[0])
+    assert not np.array_equal(embedder.embed_sentence(ORDINARY[0]), fresh)
+    embedder.state = "reset"
+    assert (embedder.state, embedder.elmo_bilm.state) == ("reset", "reset")
+    np.testing.assert_array_equal(embedder.embed_sentence(ORDINARY[0]), fresh)
+    embedder.elmo_bilm.state = "frozen"
+    assert embedder.state == "frozen"
+    with pytest.raises(ValueError, match="state: expected one of 'carry', 'reset', 'frozen', got 'keep'"):
+        embedder.state = "keep"
+
+
+def test_repr(embedder: ElmoEmbedder, random_model: Model) -> None:
+    assert repr(embedder) == (
+        "ElmoEmbedder(model='tiny', num_layers=3, output_dim=128, state='carry', precision='float32', device='cpu')"
+    )
+    options, weights = random_model(n_layers=3, projection_dim=5)
+    other = ElmoEmbedder(options, str(weights), state="reset", precision="int8")
+    assert repr(other) == (
+        f"ElmoEmbedder(model={str(weights)!r}, num_layers=4, output_dim=10, state='reset', "
+        "precision='int8', device='cpu')"
+    )
+    other.elmo_bilm.to("meta")
+    assert "precision='int8' (runs as 'float32'), device='meta'" in repr(other)
+
+
 def test_attributes_that_scripts_reach_into(embedder: ElmoEmbedder) -> None:
     assert isinstance(embedder.elmo_bilm, ElmoBiLm)
     assert embedder.cuda_device == -1

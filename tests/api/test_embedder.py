@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,8 +16,8 @@ from helpers.sample_sentences import ALL, ORDINARY
 from tolerances import FLOAT32
 
 import elmo_fast
-from elmo_fast import ElmoEmbedder, batching
-from elmo_fast.embedder import Embedder
+from elmo_fast import ElmoEmbedder, Embedder, argument_types, batching, models
+from elmo_fast.embedder import LAYERS, POOLINGS
 from elmo_fast.tokenize import tokenize
 
 Model = Callable[..., tuple[Path, Path]]
@@ -84,6 +87,89 @@ def test_nothing_to_encode(embedder: Embedder) -> None:
     assert embedder.encode([], pooling="max", layers="all").shape == (3, 0, 128)
     assert [x.shape for x in embedder.encode([[], []], layers="all")] == [(3, 0, 128)] * 2
     assert embedder.encode(["", ""], pooling="mean", layers="all").shape == (3, 2, 128)
+
+
+@pytest.mark.parametrize("state", ["reset", "carry", "frozen"])
+@pytest.mark.parametrize("budget", [8192, 60])
+def test_embed_sentences_is_that_of_allennlps_class(
+    tiny_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch, state: str, budget: int
+) -> None:
+    monkeypatch.setattr(batching, "MAX_BATCH_TOKENS", budget)
+    mine, other = elmo_fast.load("tiny", state=state), ElmoEmbedder(*tiny_model, state=state)
+    if state == "frozen":
+        mine.warm_up(ORDINARY[:2])
+        other.warm_up(ORDINARY[:2])
+    assert_all_equal(list(mine.embed_sentences(ALL, batch_size=5)), list(other.embed_sentences(ALL, batch_size=5)))
+
+
+@pytest.mark.parametrize(("state", "ahead"), [("carry", 4), ("reset", 64)])
+def test_embed_sentences_is_lazy(state: str, ahead: int) -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[list[str]]:
+        for number in itertools.count():
+            read.append(number)
+            yield ["sentence", str(number)]
+
+    vectors = elmo_fast.load("tiny", state=state).embed_sentences(endless(), batch_size=4)
+    assert read == []
+    assert [next(vectors).shape for _ in range(4)] == [(3, 2, 128)] * 4
+    assert len(read) == ahead
+
+
+def test_embed_sentences_checks_its_arguments(embedder: Embedder) -> None:
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+        embedder.embed_sentences(ORDINARY, batch_size=0)  # at once, not at the first sentence
+    with pytest.raises(TypeError, match="batch_size: expected an int, got str"):
+        embedder.embed_sentences(ORDINARY, batch_size="all")  # type: ignore[arg-type]
+    vectors = embedder.embed_sentences([["fine"], "a text"], batch_size=1)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="sentence 1: expected a list of tokens, got the str 'a text'"):
+        list(vectors)
+
+
+def test_the_state_can_be_switched(embedder: Embedder, tiny_model: tuple[str, str]) -> None:
+    fresh, carrying = embedder.encode(ORDINARY), elmo_fast.load("tiny", state="carry")
+    assert carrying.state == "carry"
+    assert_all_equal(carrying.encode(ORDINARY), fresh)
+    assert not np.array_equal(carrying.encode(ORDINARY)[0], fresh[0])
+    carrying.state = "reset"
+    assert carrying.state == "reset"
+    assert_all_equal([*carrying.encode(ORDINARY), *carrying.encode(ORDINARY)], [*fresh, *fresh])
+    carrying.state = "frozen"
+    carrying.warm_up(ORDINARY[:2])
+    assert not np.array_equal(carrying.encode(ORDINARY)[0], fresh[0])
+    with pytest.raises(ValueError, match="state: expected one of 'carry', 'reset', 'frozen', got 'keep'"):
+        carrying.state = "keep"
+    assert carrying.state == "frozen"
+    other = Embedder(elmo_fast.ElmoBiLm(*tiny_model, state="carry"))  # what other devices run
+    other.state = "reset"
+    assert (other.state, other._bilm.state) == ("reset", "reset")
+
+
+def test_repr(tmp_path: Path) -> None:
+    sizes = "num_layers=3, output_dim=128"
+    embedder = elmo_fast.load("tiny")
+    assert repr(embedder) == f"Embedder(model='tiny', {sizes}, state='reset', precision='float32', device='cpu')"
+    embedder.state = "carry"
+    assert "state='carry'" in repr(embedder) and repr(pickle.loads(pickle.dumps(embedder))) == repr(embedder)
+    files = [tmp_path / "options.json", tmp_path / "weights.hdf5"]
+    for file, packaged in zip(files, models.resolve("tiny"), strict=True):
+        file.symlink_to(packaged)
+    other = f"{sizes}, state='reset', precision='bfloat16', device='cpu')"
+    assert repr(elmo_fast.load(tmp_path, precision="bfloat16")) == f"Embedder(model={str(tmp_path)!r}, {other}"
+    expected = f"Embedder(model={str(files[1])!r}, {other}"
+    assert repr(elmo_fast.load((files[0], str(files[1])), precision="bfloat16")) == expected
+
+
+def test_repr_shows_what_a_precision_runs_as(every_isa: list[str]) -> None:
+    elmo_fast.set_isa("generic")
+    text = repr(elmo_fast.load("tiny", precision="bf16x3"))
+    assert "precision='bf16x3' (runs as 'float32'), device='cpu'" in text
+
+
+def test_types_of_choices_are_those_of_the_checks() -> None:
+    assert get_args(argument_types.Pooling) == POOLINGS
+    assert get_args(argument_types.LayerChoice) == LAYERS
 
 
 def test_results_do_not_depend_on_batches(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +265,7 @@ def test_wrong_texts(embedder: Embedder, texts: object, message: str) -> None:
     [
         ({"pooling": "sum"}, "pooling: expected one of 'tokens', 'mean', 'max', got 'sum'"),
         ({"layers": "first"}, "layers: expected one of 'average', 'all', 'top' or weights, got 'first'"),
-        ({"layers": [1.0, 2.0]}, "layers: expected 3 weights, one a layer, got 2"),
+        ({"layers": [1.0, 2.0]}, "layers: expected 3 weights, one per layer, got 2"),
         ({"layers": [1.0, float("nan"), 0.0]}, "layers: expected finite weights"),
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
     ],

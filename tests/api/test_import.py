@@ -1,10 +1,13 @@
-"""What `import elmo_fast` brings with it, beyond torch."""
+"""What `import elmo_fast` gives: the public names, and no slow imports beyond torch."""
 
 from __future__ import annotations
 
+import builtins
+import inspect
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +38,34 @@ def test_import_is_light() -> None:
 def test_no_public_name_is_also_a_modules() -> None:
     # The import system would replace the function by the module, depending on what was imported before.
     assert not {module.name for module in pkgutil.iter_modules(elmo_fast.__path__)} & {*elmo_fast.__all__}
+
+
+def test_dir_shows_the_public_names() -> None:
+    names = dir(elmo_fast)
+    assert [name for name in names if not name.startswith("__")] == sorted({*elmo_fast.__all__} - {"__version__"})
+    assert {"__doc__", "__version__", "__file__"} <= {*names}
+    assert all(hasattr(elmo_fast, name) for name in names)
+
+
+def test_public_classes_and_errors() -> None:
+    expected = {"CacheInfo", "DownloadError", "Elmo", "ElmoEmbedder", "Embedder", "WeightsError"}
+    assert expected <= {*elmo_fast.__all__}
+    assert issubclass(elmo_fast.WeightsError, ValueError) and issubclass(elmo_fast.DownloadError, OSError)
+    assert isinstance(elmo_fast.load("tiny"), elmo_fast.Embedder)
+
+
+def test_documented_errors_can_be_imported() -> None:
+    documented: set[str] = set()
+    for name in elmo_fast.__all__:
+        item = getattr(elmo_fast, name)
+        members = [item, *vars(item).values()] if isinstance(item, type) else [item]
+        for member in members:
+            for raises in re.findall(
+                r"Raises:\n(.*?)(?:\n\n|\Z|\n *[A-Z]\w+:\n)", inspect.getdoc(member) or "", re.DOTALL
+            ):
+                documented |= set(re.findall(r"[\w.]*(?:Error|Exit)\b", raises))
+    assert {"ValueError", "WeightsError", "DownloadError", "FileNotFoundError"} <= documented
+    assert {name for name in documented if not hasattr(builtins, name)} <= {*elmo_fast.__all__}
 
 
 def test_making_a_module_is_light() -> None:
