@@ -29,8 +29,8 @@ def main() -> int:
     errors: dict[str, dict] = {"models": {}}
     for path in sorted(options.results.glob("errors*.json")):
         errors["models"] |= json.loads(path.read_text(encoding="utf-8"))["models"]
-    lines = plots.draw([report.read(path) for path in paths], options.output, errors if errors["models"] else None)
-    print("\n".join(lines))
+    pictures = plots.draw([report.read(path) for path in paths], options.output, errors if errors["models"] else None)
+    print(*pictures, sep="\n")
     return 0
 
 

@@ -7,11 +7,11 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from elmo_fast.bench.implementations import PREFIX
 
-# One colour an arithmetic; a peer has the colour of its own, and a dashed line.
+# One colour per arithmetic; a peer has the colour of its arithmetic, and a dashed line.
 _COLOURS = {
     "float32": "#1b6ca8",
     "bf16x3": "#7a4fb5",
@@ -32,35 +32,48 @@ def require_matplotlib() -> None:
         raise ValueError("plot: needs matplotlib: pip install 'elmo-fast[plot]'")
 
 
+class Picture(NamedTuple):
+    """A picture that `draw` drew, or why it could not; as a string, one line that says which.
+
+    Attributes:
+        name: of the file, without its suffix.
+        path: the file; None if there are no figures for it.
+        missing: what is missing if `path` is None.
+    """
+
+    name: str
+    path: Path | None
+    missing: str = ""
+
+    def __str__(self) -> str:
+        return f"no picture {self.name}: {self.missing}" if self.path is None else str(self.path)
+
+
 def draw(
     reports: Sequence[dict[str, Any]], folder: str | os.PathLike[str], errors: Mapping[str, Any] | None = None
-) -> list[str]:
-    """Draws what there are figures for: one set of pictures for each model, number of threads and instruction set.
+) -> list[Picture]:
+    """Draws what there are figures for: one set of pictures per model, number of threads and instruction set.
 
     Args:
-        reports: `elmo_fast.bench.report`; those of equal settings share a picture, a later one's figures count.
-        folder: made if need be; pictures there are replaced.
+        reports: `elmo_fast.bench.report`; those of equal settings share a picture, which shows the last one's figures.
+        folder: created for the first picture; existing pictures are replaced.
         errors: {"models": {model: {precision: {"rms": ...}}}} as `benchmarks/errors.py` writes it.
-    Returns:
-        one line for each picture: where it is, or why there is none.
     """
     require_matplotlib()
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     groups: dict[str, list[dict[str, Any]]] = {}
     for report in reports:
         groups.setdefault(_stem(report), []).append(report)
-    lines = []
+    pictures = []
     for stem, group in groups.items():
-        for name, picture in (("batch", _batch), ("length", _length), ("error", _error)):
-            figure = picture(group, errors)
+        for kind, figure_of in (("batch", _batch), ("length", _length), ("error", _error)):
+            name, figure = f"{stem}_{kind}", figure_of(group, errors)
             if isinstance(figure, str):
-                lines.append(f"no picture {stem}_{name}: {figure}")
+                pictures.append(Picture(name, None, figure))
             else:
-                path = folder / f"{stem}_{name}.png"
+                path = Path(folder) / f"{name}.png"
                 _save(figure, path)
-                lines.append(str(path))
-    return lines
+                pictures.append(Picture(name, path))
+    return pictures
 
 
 def _stem(report: dict[str, Any]) -> str:
@@ -86,7 +99,7 @@ def _length(group: Sequence[dict[str, Any]], errors: Mapping[str, Any] | None) -
 
 
 def _sweep(group: Sequence[dict[str, Any]], suite: str, x_key: str, y_key: str) -> Any:
-    """One line an implementation, both axes logarithmic; None without figures."""
+    """One line per implementation, both axes logarithmic; None without figures."""
     lines: dict[str, dict[int, float]] = {}
     for report in group:
         for result in report["results"]:
@@ -208,6 +221,7 @@ def _plain_numbers() -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.png")
     try:
         # No date and no version in the file: equal figures make equal files.

@@ -1,5 +1,5 @@
-"""The command `elmo-fast`."""
+"""The command `elmo-fast`: `embed`, `info` and `bench`."""
 
-from elmo_fast.cli.embed import main
+from elmo_fast.cli.command import main
 
 __all__ = ["main"]

@@ -20,11 +20,13 @@ from helpers.sample_sentences import ORDINARY
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder
-from elmo_fast.cli import main
+from elmo_fast.cli import arguments, main
+from elmo_fast.cli.stop_signals import Stopped, StopSignals
 from elmo_fast.precision import PRECISIONS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "sentences.txt"
 COMMAND = [sys.executable, "-m", "elmo_fast"]
+SLOWER = "expect it to be slower"
 posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and terminals")
 
 
@@ -97,6 +99,22 @@ def test_formats_and_states(tiny_model: tuple[str, str], output: Path, output_fo
     assert_vectors(content, [pick(x) for x in embedder.embed_batch(ORDINARY)])
     assert "sentence_to_index" not in content
     assert elmo_fast.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(("threads", "warned"), [(2, 0), (3, 1)])
+def test_more_threads_than_processors(
+    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], threads: int, warned: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5}, raising=False)
+    assert main(["embed", str(EXAMPLES), str(output), "--threads", str(threads)]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warnings == ["elmo-fast: warning: --threads 3 is more than the 2 available processors: " + SLOWER] * warned
+
+
+def test_processors_where_the_system_does_not_say_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert arguments._num_processors() == 7
 
 
 @pytest.mark.parametrize(("output_format", "shape"), [("all", (3, 0, 128)), ("top", (0, 128)), ("average", (0, 128))])
@@ -298,6 +316,27 @@ def test_signal_handlers_are_put_back(output: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     main(["embed", str(EXAMPLES), str(output)])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@posix_only
+def test_a_stop_signal_that_python_loses(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a handler raises inside a destructor goes nowhere: it must be raised again, and without a traceback."""
+
+    class Slow:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    hook = sys.unraisablehook
+    with StopSignals() as signals:
+        signals.check()
+        Slow()
+        with pytest.raises(Stopped):  # an impatient user
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # the cleanup goes on
+        with pytest.raises(Stopped):
+            signals.check()
+        assert capsys.readouterr().err == ""
+    assert sys.unraisablehook is hook
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -191,5 +192,34 @@ def test_pictures(measured: tuple[dict[str, Any], Path], tmp_path: Path, capsys:
     assert [path.name for path in pictures] == [f"{stem}_{name}.png" for name in ("batch", "error", "length")]
     assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000 for path in pictures)
     errors.write_text(json.dumps({"models": {"tiny": {"float32": {"in_use": "int8", "rms": 1e-7}}}}))
-    lines = plots.draw([measured[0]], tmp_path / "figures", json.loads(errors.read_text()))
-    assert any(line.startswith(f"no picture {stem}_error: no precision") for line in lines)
+    drawn = plots.draw([measured[0]], tmp_path / "figures", json.loads(errors.read_text()))
+    assert any(str(picture).startswith(f"no picture {stem}_error: no precision") for picture in drawn)
+
+
+def test_no_pictures_is_an_error(
+    measured: tuple[dict[str, Any], Path], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib, the extra 'plot', is not installed")
+    figures = str(tmp_path / "figures")
+    # Without figures of these suites it is known before anything is measured.
+    assert "plot: nothing to draw from --suite table latency: add --suite batch" in error_of(
+        ["--plot", figures, "--suite", "table", "latency", "--text", text], capsys
+    )
+    content = copy.deepcopy(measured[0])
+    content["results"] = [result for result in content["results"] if result["suite"] == "table"]
+    report.write(content, tmp_path / "table.json")
+    assert main(["bench", "--from-json", str(tmp_path / "table.json"), "--plot", figures]) == 2
+    *missing, error = capsys.readouterr().err.splitlines()
+    assert len(missing) == 3 and all(line.startswith("no picture tiny_1thread_") for line in missing)
+    assert error == f"elmo-fast: error: plot: no picture was drawn in {figures}"
+    assert not Path(figures).exists()
+
+
+def test_more_threads_than_processors(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    arguments = ["--smoke", "--suite", "latency", "--precision", "float32", "--peers", "--text", text]
+    assert main(["bench", *arguments, "--threads", "2"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "--threads" in line]
+    assert len(lines) == 1 and lines[0].startswith("elmo-fast: warning: --threads 2 is more than the 1 available")
