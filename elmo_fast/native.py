@@ -7,7 +7,7 @@ import threading
 import torch
 
 try:
-    from elmo_fast import _cpu
+    from elmo_fast import _cpu as _cpu  # so that type checkers let other modules import it from here
 except ImportError as error:
     raise ImportError(
         f"elmo_fast._cpu, the compiled part of elmo_fast, is missing or does not load ({error}); install the package "
