@@ -44,7 +44,7 @@ class ELMoCharacterMapper:
     eos_token = "</S>"
 
     def __init__(self, tokens_to_add: dict[str, int] | None = None) -> None:
-        self.tokens_to_add = tokens_to_add or {}
+        self.tokens_to_add: dict[str, int] = tokens_to_add or {}
         for token, character in self.tokens_to_add.items():
             if not 0 <= character < N_CHARACTER_IDS - 1:
                 raise ValueError(f"tokens_to_add: {token!r} has character {character}, expected 0 to 260")
@@ -53,7 +53,8 @@ class ELMoCharacterMapper:
         """Returns the `max_word_length` character ids of a word, each from 1 to 261."""
         if word in self.tokens_to_add:
             return [c + 1 for c in _marker(self.tokens_to_add[word], self.max_word_length)]
-        return tokens_to_char_ids([[word]], self.max_word_length)[0, 0].tolist()
+        char_ids: list[int] = tokens_to_char_ids([[word]], self.max_word_length)[0, 0].tolist()
+        return char_ids
 
     def __eq__(self, other: object) -> bool:
         return self.__dict__ == other.__dict__ if isinstance(other, ELMoCharacterMapper) else NotImplemented

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -109,7 +110,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
             ):
                 if value != default:
                     raise ValueError(f"{name}: applies to the biLM read from files, not to module=; got {value!r}")
-            self._elmo_lstm = module
+            self._elmo_lstm = cast(ElmoBiLm, module)  # or what acts like one
         self._has_cached_vocab = vocab_to_cache is not None
         self._keep_sentence_boundaries = keep_sentence_boundaries
         self._dropout = nn.Dropout(p=dropout)
@@ -260,7 +261,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
             checkpointing=checkpointing,
         )
         self._projection = nn.Linear(self._elmo.get_output_dim(), projection_dim) if projection_dim else None
-        self.output_dim = projection_dim or self._elmo.get_output_dim()
+        self.output_dim: int = projection_dim or self._elmo.get_output_dim()
 
     def extra_repr(self) -> str:
         return f"output_dim={self.output_dim}"
@@ -307,5 +308,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
         Returns:
             (..., num_timesteps, output_dim).
         """
-        representation = self._elmo(elmo_tokens, word_inputs)["elmo_representations"][0]
-        return representation if self._projection is None else self._projection(representation)
+        representation: Tensor = self._elmo(elmo_tokens, word_inputs)["elmo_representations"][0]
+        if self._projection is not None:
+            representation = self._projection(representation)
+        return representation

@@ -65,7 +65,7 @@ class ElmoEmbedder(NativePrecision, WordCached):
             check_device(precision, torch.device("cuda", cuda_device))
         if cuda_device >= 0 and cuda_device >= torch.cuda.device_count():
             raise ValueError(f"cuda_device: expected -1 or below {torch.cuda.device_count()}, got {cuda_device}")
-        self.elmo_bilm = ElmoBiLm(
+        self.elmo_bilm: ElmoBiLm = ElmoBiLm(
             options_file,
             weight_file,
             state=state,
@@ -122,7 +122,7 @@ class ElmoEmbedder(NativePrecision, WordCached):
             for numbers, layers in runner.batches(batch, max(1, len(batch))):
                 for row, number in enumerate(numbers):
                     for k, layer in enumerate(layers):
-                        embeddings[number, k, : lengths[number]] = layer[row, 1 : lengths[number] + 1]
+                        embeddings[number, k, : lengths[number]] = torch.as_tensor(layer)[row, 1 : lengths[number] + 1]
         steps = torch.arange(longest, device=parameter.device)
         return embeddings, steps < torch.tensor(lengths, device=parameter.device, dtype=torch.int64)[:, None]
 

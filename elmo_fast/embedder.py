@@ -95,7 +95,9 @@ class Embedder(NativePrecision, WordCached):
     def __init__(
         self, bilm: StatefulCpuBiLm | ElmoBiLm, tokenizer: Tokenizer | None = None, model: str | None = None
     ) -> None:
-        self.tokenizer = tokenize.tokenize if tokenizer is None else tokenizer
+        self.tokenizer: Tokenizer = tokenize.tokenize if tokenizer is None else tokenizer
+        self.num_layers: int
+        self.output_dim: int
         self._bilm = bilm
         self._model = model
         self._states: StatefulModule
@@ -283,7 +285,8 @@ class Embedder(NativePrecision, WordCached):
         tokens = self.tokenizer(text)
         if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
             raise TypeError(f"tokenizer: expected a list of tokens, got {type(tokens).__name__} for text {number}")
-        return [getattr(token, "text", token) for token in tokens]
+        words: list[Any] = [getattr(token, "text", token) for token in tokens]
+        return words
 
 
 def _check_device(device: str | torch.device, precision: str) -> torch.device:

@@ -1,4 +1,4 @@
-"""Learned mixes of a biLM's layers into one vector a token."""
+"""Learned mixes of a biLM's layers into one vector per token."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ class ScalarMix(_Mix):
     ) -> None:
         super().__init__(mixture_size, do_layer_norm)
         initial = [0.0] * mixture_size if initial_scalar_parameters is None else initial_scalar_parameters
-        self.scalar_parameters = _parameters("initial_scalar_parameters", initial, mixture_size, 1, trainable)
-        self.gamma = nn.Parameter(torch.tensor([1.0]), requires_grad=trainable)
+        self.scalar_parameters: nn.ParameterList = _parameters(
+            "initial_scalar_parameters", initial, mixture_size, 1, trainable
+        )
+        self.gamma: nn.Parameter = nn.Parameter(torch.tensor([1.0]), requires_grad=trainable)
 
     def forward(self, tensors: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
         """Mixes `mixture_size` tensors of one shape (..., dim).
@@ -64,7 +66,8 @@ class ScalarMix(_Mix):
         """
         tensors = self._prepare(tensors, mask)
         first, *rest = [weight * tensor for weight, tensor in zip(self._softmax().split(1), tensors, strict=True)]
-        return self.gamma * sum(rest, first)
+        mixed: Tensor = self.gamma * sum(rest, first)
+        return mixed
 
     def weights(self) -> Tensor:
         """Returns what each tensor is multiplied by in all, `gamma * softmax(w)`: (mixture_size,)."""
@@ -82,7 +85,7 @@ class AdditiveMix(_Mix):
 
     Args:
         mixture_size: number of tensors, x_0 included.
-        dim: None for one scalar c_k a layer, or the tensors' last size for one c_k a dimension.
+        dim: None for one scalar c_k per layer, or the tensors' last size for one c_k per dimension.
         do_layer_norm: first normalise each tensor by `layer_norm`.
         initial_coefficients: c_1, c_2, ... (`mixture_size - 1` numbers); None is all 1, the plain sum of the layers.
         trainable: whether c gets gradients.
@@ -101,12 +104,15 @@ class AdditiveMix(_Mix):
         super().__init__(mixture_size, do_layer_norm)
         self.dim = dim
         initial = [1.0] * (mixture_size - 1) if initial_coefficients is None else initial_coefficients
-        self.coefficients = _parameters("initial_coefficients", initial, mixture_size - 1, dim or 1, trainable)
+        self.coefficients: nn.ParameterList = _parameters(
+            "initial_coefficients", initial, mixture_size - 1, dim or 1, trainable
+        )
 
     def forward(self, tensors: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
         """Mixes `mixture_size` tensors of one shape (..., dim); arguments as `ScalarMix.forward`."""
         first, *rest = self._prepare(tensors, mask)
-        return first + sum(c * tensor for c, tensor in zip(self.coefficients, rest, strict=True))
+        mixed: Tensor = first + sum(c * tensor for c, tensor in zip(self.coefficients, rest, strict=True))
+        return mixed
 
 
 def _parameters(name: str, values: Sequence[float], expected: int, dim: int, trainable: bool) -> nn.ParameterList:

@@ -97,7 +97,7 @@ class StatefulModule(nn.Module):
                     raise ValueError(f"mask: expected shape ({rows},), the rows of the state, got {tuple(mask.shape)}")
                 forget = mask.bool().to(self._states[0].device)[None, :, None]
                 # A fill, not a product: a row that went NaN must come back to zero.
-                self._states = tuple(part.masked_fill(forget, 0.0) for part in self._states)
+                self._states = _each(self._states, lambda part: part.masked_fill(forget, 0.0))
 
     def _with_state(self, batch_size: int, run: Callable[[StateSlot], Result]) -> Result:
         """Lends the state to one call of `batch_size` rows; stores `slot.final` unless the call raised."""
@@ -113,7 +113,7 @@ class StatefulModule(nn.Module):
         if self._state_mode == "carry":
             return StateSlot(_first_rows(self._states, batch_size), keep=True)
         state = self._states if self._state_mode == "frozen" else None
-        initial = None if state is None else tuple(part.expand(-1, batch_size, -1) for part in state)
+        initial = None if state is None else _each(state, lambda part: part.expand(-1, batch_size, -1))
         return StateSlot(initial, keep=False)
 
     def _keep_state(self, slot: StateSlot) -> None:
@@ -131,10 +131,15 @@ class StatefulModule(nn.Module):
             raise ValueError(f'warm_up: expected a model with state="frozen", got state={self._state_mode!r}')
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> StatefulModule:
-        super()._apply(fn, *args, **kwargs)
+        super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
         if self._states is not None:
-            self._states = tuple(fn(part) for part in self._states)
+            self._states = _each(self._states, fn)
         return self
+
+
+def _each(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    h, c = state
+    return change(h), change(c)
 
 
 def _first_rows(state: State | None, batch_size: int) -> State | None:
@@ -144,13 +149,13 @@ def _first_rows(state: State | None, batch_size: int) -> State | None:
     if missing == 0:
         return state
     if missing < 0:
-        return tuple(part[:, :batch_size] for part in state)
-    return tuple(nn.functional.pad(part, (0, 0, 0, missing)) for part in state)
+        return _each(state, lambda part: part[:, :batch_size])
+    return _each(state, lambda part: nn.functional.pad(part, (0, 0, 0, missing)))
 
 
 def _replace_first_rows(state: State | None, final: State) -> State:
     batch_size = final[0].shape[1]
     if state is None or state[0].shape[1] <= batch_size:
         return final
-    rest = (old[:, batch_size:].to(new) for new, old in zip(final, state, strict=True))
-    return tuple(torch.cat(parts, dim=1) for parts in zip(final, rest, strict=True))
+    h, c = (torch.cat([new, old[:, batch_size:].to(new)], dim=1) for new, old in zip(final, state, strict=True))
+    return h, c

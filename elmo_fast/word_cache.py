@@ -54,4 +54,5 @@ class WordCached:
 
     def cache_info(self) -> CacheInfo:
         """Returns what the word cache holds and has done; see `elmo_fast.word_cache.CacheInfo`."""
-        return self._word_cache().cache_info()
+        info: CacheInfo = self._word_cache().cache_info()
+        return info

@@ -19,8 +19,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
+    from typing_extensions import Buffer
 
 OUTPUT_FORMATS = ("all", "top", "average")
 SENTENCE_TO_INDEX = "sentence_to_index"
@@ -49,7 +54,7 @@ class _OutputFile(io.FileIO):
         if self.error is not None:
             raise self.error
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: Buffer) -> int:
         rest = memoryview(data).cast("B")
         size = len(rest)
         try:
@@ -59,7 +64,7 @@ class _OutputFile(io.FileIO):
             self.error = error
         return size
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
         got = super().readinto(view) or 0
         view[got:] = bytes(len(view) - got)  # HDF5 asks for what it has written; after an error it may not be there
@@ -157,7 +162,7 @@ def embed_lines(
 
 
 @contextlib.contextmanager
-def _hdf5_output(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tuple[object, Callable[[], None]]]:
+def _hdf5_output(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
     """Opens an HDF5 file that moves to `path` at the end, or leaves nothing behind when the body raises."""
     import h5py
 
@@ -192,7 +197,7 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
-def _check_sentence_key(file: object, sentence: str, number: int) -> str:
+def _check_sentence_key(file: h5py.File, sentence: str, number: int) -> str:
     """Returns the line as the name of a dataset, or says why it cannot be one."""
     where = f"line {number + 1}: {sentence!r:.80}"
     parts = [part for part in sentence.split("/") if part]
@@ -212,4 +217,4 @@ def _check_sentence_key(file: object, sentence: str, number: int) -> str:
 def _format(embedding: np.ndarray, output_format: str) -> np.ndarray:
     if output_format == "all":
         return embedding
-    return embedding[-1] if output_format == "top" else embedding.mean(axis=0)
+    return np.asarray(embedding[-1] if output_format == "top" else embedding.mean(axis=0))

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,8 @@ def open_weights(path: str | os.PathLike[str], options: Options) -> Iterator[Wei
 def read_weights(path: str | os.PathLike[str], options: Options) -> BiLmWeights:
     """Reads a whole biLM; arguments and errors as `open_weights` and `WeightFile`."""
     with open_weights(path, options) as file:
-        encoder, *directions = run_tasks([file.encoder, *file.directions()], get_num_threads())
+        parts: list[Any] = run_tasks([file.encoder, *file.directions()], get_num_threads())
+    encoder, directions = parts[0], parts[1:]
     layers = tuple(zip(directions[0::2], directions[1::2], strict=True))
     return BiLmWeights(encoder.char_embedding, encoder.convolutions, encoder.highways, encoder.projection, layers)
 

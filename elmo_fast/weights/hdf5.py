@@ -48,14 +48,14 @@ class Hdf5File:
         with self._damage(name):
             found = self._handle.get(name)
             actual = found.shape if isinstance(found, h5py.Dataset) else None
-            dtype = found.dtype if actual == shape else None
+            dtype = found.dtype if isinstance(found, h5py.Dataset) else None
         if found is None:
             raise WeightsError(f"{self.path}: {name}: missing, expected a float32 dataset of shape {shape}")
         if not isinstance(found, h5py.Dataset):
             raise WeightsError(f"{self.path}: {name}: expected a float32 dataset of shape {shape}, got a group")
         if actual != shape:
             raise WeightsError(f"{self.path}: {name}: expected shape {shape}, got {actual}")
-        if dtype.kind != "f":
+        if dtype is None or dtype.kind != "f":
             raise WeightsError(f"{self.path}: {name}: expected float32 of shape {shape}, got {dtype}")
         return Dataset(self, name, found)
 

@@ -122,11 +122,12 @@ class _Section:
         self.prefix = f"{prefix}{name}."
         if not isinstance(parent, dict):
             raise WeightsError(f"{path}: expected a JSON object, got {type(parent).__name__}")
-        self.values = parent.get(name)
         if name not in parent:
             raise WeightsError(f"{path}: {prefix}{name}: missing, expected a JSON object")
-        if not isinstance(self.values, dict):
-            raise WeightsError(f"{path}: {prefix}{name}: expected a JSON object, got {self.values!r:.60}")
+        values = parent[name]
+        if not isinstance(values, dict):
+            raise WeightsError(f"{path}: {prefix}{name}: expected a JSON object, got {values!r:.60}")
+        self.values: dict[str, Any] = values
 
     def error(self, name: str, expected: str) -> WeightsError:
         actual = f"got {self.values[name]!r:.80}" if name in self.values else "missing"
@@ -141,7 +142,7 @@ class _Section:
             return default
         if not _is_integer(value) or value < minimum:
             raise self.error(name, f"an integer of {minimum} or more")
-        return value
+        return int(value)
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         value = self.get(name)

@@ -76,4 +76,4 @@ def _parts(options: Options, weights: BiLmWeights) -> Iterator[bytes | memoryvie
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(np.ascontiguousarray(array, dtype="<f4")).cast("B")
+    return np.ascontiguousarray(array, dtype="<f4").data.cast("B")
