@@ -1,5 +1,5 @@
-"""The command `elmo-fast` as a whole: `embed` writes the vectors of a file of sentences to HDF5, `info` shows the
-installation, `bench` measures speed.
+"""The command `elmo-fast` as a whole: `embed` writes the vectors of a file of sentences to HDF5, `export` a
+model's weights to one file, `info` shows the installation, `bench` measures speed.
 
 Exit codes: 0 for success; 2 for wrong arguments or a problem with a file, reported in one line on standard error; 130
 and 143 when stopped by Ctrl-C or SIGTERM. Whatever happens, the output file is either complete or absent.
@@ -12,7 +12,7 @@ import os
 import sys
 
 from elmo_fast._version import __version__
-from elmo_fast.cli import bench, embed, info
+from elmo_fast.cli import bench, embed, export, info
 from elmo_fast.cli.messages import one_line, say
 from elmo_fast.cli.stop_signals import Stopped, StopSignals
 
@@ -53,6 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="elmo-fast", description="ELMo word vectors on native CPU kernels.")
     parser.add_argument("--version", action="version", version=f"elmo-fast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (embed, info, bench):
+    for command in (embed, export, info, bench):
         command.add_parser(commands)
     return parser

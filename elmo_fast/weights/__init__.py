@@ -11,6 +11,7 @@ from elmo_fast.weights.allennlp_format import (
     read_weights,
 )
 from elmo_fast.weights.options import Options, WeightsError, read_options
+from elmo_fast.weights.weight_file import write_weight_file
 
 __all__ = [
     "BiLmWeights",
@@ -24,4 +25,5 @@ __all__ = [
     "read_lstm_weights",
     "read_options",
     "read_weights",
+    "write_weight_file",
 ]
