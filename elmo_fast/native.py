@@ -19,7 +19,7 @@ _num_threads: int | None = None
 
 
 def set_num_threads(num_threads: int | None) -> None:
-    """Sets how many threads the native engine uses, in this process, from the next call on.
+    """Sets how many threads the native kernels use in this process, from the next call on.
 
     Results do not depend on it.
 
@@ -38,7 +38,7 @@ def set_num_threads(num_threads: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """Returns how many threads the native engine uses: what `set_num_threads` said, else `torch.get_num_threads()`."""
+    """Returns how many threads the native kernels use: those of `set_num_threads`, else `torch.get_num_threads()`."""
     return _num_threads or torch.get_num_threads()
 
 
@@ -50,7 +50,7 @@ def set_isa(name: str) -> None:
     Args:
         name: one of `build_info()["isas_available"]`, such as "generic" or "avx2".
     Raises:
-        ValueError: unknown, or this machine does not have it.
+        ValueError: the name is unknown, or this machine does not support it.
     """
     _cpu.set_isa(name)
 

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, where one is wanted."""
+"""An optional progress bar on standard error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def progress_bar(total: int | None, unit: str, show: bool) -> Iterator[Callable[[int], object]]:
-    """Gives a function that moves a bar on standard error on by so many; it does nothing unless `show`."""
+    """Yields a function that advances a bar on standard error by a number of items; without `show` it does nothing."""
     if not show:
         yield lambda count: None
         return

@@ -1,4 +1,4 @@
-"""What is different on a CUDA device: timing by events, a cold cache, and what the device is and can do."""
+"""What differs on a CUDA device: timing by events, a cold cache, and a description of the device and its limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUERY = "name,driver_version,clocks.sm,clocks.mem,power.draw,power.limit,temper
 
 
 def check_device(device: str) -> torch.device:
-    """Returns the device to measure; raises ValueError where it is not there."""
+    """Returns the device to measure; raises ValueError if it is missing."""
     if device == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -28,7 +28,7 @@ def check_device(device: str) -> torch.device:
 
 
 def seconds_of(run: Callable[[], object]) -> float:
-    """Times a call by CUDA events on the current stream: what the device waits for the host is in it."""
+    """Times a call by CUDA events on the current stream; time in which the device waits for the host counts."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
     start.record()
@@ -39,7 +39,7 @@ def seconds_of(run: Callable[[], object]) -> float:
 
 
 def flush_cache() -> None:
-    """Fills the L2 cache with something else."""
+    """Replaces the contents of the L2 cache."""
     torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda").zero_()
 
 
@@ -64,7 +64,7 @@ def describe() -> dict[str, Any]:
 
 
 def probe() -> dict[str, float]:
-    """Measures the device: bytes a second of a copy (read and written), operations a second of large products."""
+    """Measures the device: bytes per second of a copy (read and written), operations per second of large products."""
     source = torch.empty(_PROBE_BYTES, dtype=torch.int8, device="cuda")
     rates = {"copy": 2 * _PROBE_BYTES / _best(partial(torch.empty_like(source).copy_, source))}
     for name, dtype in (("float32", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16)):
@@ -74,9 +74,9 @@ def probe() -> dict[str, float]:
 
 
 def rates(probed: dict[str, float], precisions: Iterable[str]) -> Rates:
-    """The limits to hold figures against: products at the measured rate, weights read at the copy's.
+    """The limits to compare figures with: products at the measured rate, weights read at the copy's.
 
-    Recurrent weights that stay on the chip from step to step can be faster than that: more than 100% says so.
+    Recurrent weights that stay on the chip from step to step can be faster than that, which shows as more than 100%.
     """
     known = [precision for precision in set(precisions) if f"product_{precision}" in probed]
     arithmetic = {precision: probed[f"product_{precision}"] for precision in known}

@@ -1,4 +1,4 @@
-"""Who takes part in a measurement: this package in each precision, and the peers."""
+"""The participants of a measurement: this package in each precision, and the peers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Implementation:
         forward: from character ids (batch_size, num_timesteps, 50) int64 to vectors.
         precision: the arithmetic asked for.
         precision_in_use: the arithmetic that this processor runs.
-        prepare: called before each batch, off the clock.
+        prepare: called before each batch, outside the timed part.
         device: where the character ids must be.
     """
 
@@ -52,7 +52,7 @@ def load_all(
         files: options and weights.
         precisions: of `PRECISIONS`; one that would run as another of them on this processor is left out.
         peer_names: of `peers.PRECISIONS`; one that cannot be imported is left out.
-        keep_words: whether the word cache lives from batch to batch; else it is emptied before each.
+        keep_words: whether the word cache is kept from batch to batch; else it is emptied before each.
         device: with a CUDA device, each precision that it has takes part with and without graphs, and float32 on the
             CPU beside them.
     Returns:

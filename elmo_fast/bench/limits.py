@@ -1,4 +1,4 @@
-"""The least time that a batch could take on this machine, to say how near a figure is to it.
+"""The least time that a batch could take on this machine: what a figure is compared with.
 
 The work is counted in phases that follow each other: the token encoder, then for each LSTM layer the product of its
 input and its recurrence. A phase takes no less than
@@ -63,12 +63,12 @@ class Weights:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine can do with so many threads; operations and bytes a second.
+    """What a machine can do with a number of threads, in operations and bytes per second.
 
     Attributes:
         arithmetic: by precision; one without a native unit is missing.
         read_model, read_recurrent: by precision, for the two sizes of `Weights.nbytes`.
-        device: "cpu" or "cuda", whose they are.
+        device: "cpu" or "cuda", which has these rates.
     """
 
     arithmetic: Mapping[str, float]
@@ -81,7 +81,7 @@ def arithmetic_rates(probed: Mapping[str, float], isa: str) -> dict[str, float]:
     """Peak rates by precision.
 
     Args:
-        probed: operations a second by `elmo_fast._cpu.probe_kinds()`'s names.
+        probed: operations per second, by `elmo_fast._cpu.probe_kinds()`'s names.
         isa: the instruction set in use; units beyond it do not count.
     """
     vectors = {"amx": "avx512", "avx512vnni": "avx512", "avx2vnni": "avx2"}.get(isa, isa)
@@ -99,7 +99,7 @@ def arithmetic_rates(probed: Mapping[str, float], isa: str) -> dict[str, float]:
 def least_seconds(batch: list[Sentence], weights: Weights, precision: str, rates: Rates) -> tuple[float, str] | None:
     """The least time for a batch, and what bounds most of it: "arithmetic" or "memory".
 
-    None for a precision that `rates` know nothing of.
+    None for a precision that is not in `rates`.
     """
     if precision not in rates.arithmetic:
         return None

@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on: what it is, and what it can do at most."""
+"""The machine that a figure was measured on: what it is, and its limits."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _cache_size(level: int) -> int | None:
 
 
 class Disturbance:
-    """What else ran on the machine between two moments, by the kernel's own accounts (Linux)."""
+    """What else ran on the machine during a period, according to the kernel (Linux)."""
 
     def __init__(self) -> None:
         self._start = self._now()
@@ -90,8 +90,8 @@ def probe(thread_counts: Iterable[int]) -> dict[str, Any]:
     """Measures the machine's limits; takes about a second.
 
     Returns:
-        "seconds", how long it took, and "threads": for each number of threads, as text, operations a second by
-        `elmo_fast._cpu.probe_kinds()`'s names, and bytes a second as "read_l2" (half of each thread's L2), "read_l3"
+        "seconds", how long it took, and "threads": for each number of threads, as text, operations per second by
+        `elmo_fast._cpu.probe_kinds()`'s names, and bytes per second as "read_l2" (half of each thread's L2), "read_l3"
         (half of L3, at most 16 MB) and "read_dram" (four times L3, 128 to 512 MB).
     """
     start = time.perf_counter()

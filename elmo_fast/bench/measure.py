@@ -35,7 +35,7 @@ class Turns:
 
     Attributes:
         batches: the batch of each turn.
-        seconds: for each implementation the seconds of each turn; None where it sat out.
+        seconds: for each implementation the seconds of each turn; None for a turn that it skipped.
         skipped: for each implementation that was not measured, why.
         fresh: whether no turn saw text that an earlier one had seen.
     """
@@ -47,13 +47,13 @@ class Turns:
 
 
 class Pace:
-    """How long an implementation took in the workloads before: what would take far too long is not even tried."""
+    """How long an implementation took in earlier workloads, so that what would take far too long is not tried."""
 
     def __init__(self) -> None:
         self._seconds_a_token: dict[str, float] = {}
 
     def predict(self, name: str, num_tokens: int) -> float:
-        """The least that a batch of so many tokens takes, in seconds; 0 where nothing is known."""
+        """The least time that a batch of `num_tokens` tokens takes, in seconds; 0 if nothing is known."""
         return self._seconds_a_token.get(name, 0.0) * num_tokens / _LARGEST_GAIN
 
     def learn(self, name: str, seconds: float, num_tokens: int) -> None:
@@ -74,10 +74,10 @@ def take_turns(
     """Times each implementation on `repeats` batches.
 
     Args:
-        warm_ups: batches that each runs before, whose times do not count.
+        warm_ups: batches that each runs first, whose times do not count.
         budget: seconds for each implementation. One whose single batch would take longer is skipped; one that has used
             its budget up sits out, after three turns at the earliest.
-        pace: what is known from workloads before; what is learnt from this one is added.
+        pace: what is known from earlier workloads; this one adds to it.
         clock: seconds.
         to_ids: sentences to character ids.
     Raises:
@@ -162,7 +162,7 @@ def summary(seconds: Sequence[float | None], tokens: Sequence[int]) -> dict[str,
     """Sums up one implementation's times.
 
     Args:
-        seconds: of each turn, None where it sat out.
+        seconds: of each turn; None for a turn that it skipped.
         tokens: of each turn.
     Returns:
         repeats; milliseconds: the median; spread: half the distance between the quartiles, in milliseconds;
@@ -185,7 +185,7 @@ def summary(seconds: Sequence[float | None], tokens: Sequence[int]) -> dict[str,
 
 
 def ratio(slow: Sequence[float | None], fast: Sequence[float | None]) -> float | None:
-    """Median of `slow` over `fast` within a turn; None where they never played the same turn."""
+    """Median of `slow` over `fast` within a turn; None if they were never timed in the same turn."""
     ratios = [s / f for s, f in zip(slow, fast, strict=True) if s is not None and f is not None]
     return _round(statistics.median(ratios)) if ratios else None
 

@@ -86,7 +86,7 @@ def _batch(group: Sequence[dict[str, Any]], errors: Mapping[str, Any] | None) ->
     axes = _sweep(group, "batch", "batch_size", "tokens_per_second")
     if axes is None:
         return "no figures of the suite 'batch'"
-    axes.set(xlabel="sentences a batch (20 tokens each)", ylabel="tokens/s")
+    axes.set(xlabel="sentences per batch (20 tokens each)", ylabel="tokens/s")
     return axes.figure
 
 
@@ -94,7 +94,7 @@ def _length(group: Sequence[dict[str, Any]], errors: Mapping[str, Any] | None) -
     axes = _sweep(group, "length", "length", "milliseconds")
     if axes is None:
         return "no figures of the suite 'length'"
-    axes.set(xlabel="tokens in the sentence (one a call)", ylabel="milliseconds")
+    axes.set(xlabel="tokens in the sentence (one per call)", ylabel="milliseconds")
     return axes.figure
 
 

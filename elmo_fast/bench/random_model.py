@@ -28,7 +28,7 @@ def write_random_model(
     max_characters: int = 50,
     scale: float = 1.0,
 ) -> tuple[Path, Path]:
-    """Writes `options.json` and `weights.hdf5` into a folder, made if need be; returns their paths.
+    """Writes `options.json` and `weights.hdf5` into a folder, created if it is missing; returns their paths.
 
     Weights are normal with variance scale^2 / fan-in, so activations keep their size from layer to layer; a scale of
     3 or more makes clipping act. No `CNN_proj` is written where the number of filters equals `projection_dim`.

@@ -49,7 +49,7 @@ RESULT_KEYS: dict[str, type | tuple[type, ...]] = {
 _NUMBER = (int, float)
 FIGURE_KEYS: dict[str, type | tuple[type, ...]] = {
     "repeats": int,
-    "milliseconds": _NUMBER,  # median a batch
+    "milliseconds": _NUMBER,  # median per batch
     "spread": _NUMBER,  # half the distance between the quartiles, milliseconds
     "tokens_per_second": _NUMBER,  # median
     "p50": (int, float, type(None)),  # percentiles, milliseconds
@@ -108,7 +108,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Writes a report; the file is whole or not there, and its folder is made if need be."""
+    """Writes a report. The file appears whole or not at all; its folder is created if it is missing."""
     check(report)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(threads)
     native.set_num_threads(threads)
     try:
-        # Before the models are there: memory that they fill cannot be probed.
+        # Before the models are loaded: the memory that they occupy cannot be probed.
         probed = machine.probe([1, threads])
         names = options.precision, options.peers
         device_before = None

@@ -24,7 +24,7 @@ _LATENCY_TURNS = 200  # so that the 99th percentile is one
 
 @dataclass(frozen=True)
 class Cell:
-    """One workload of a suite. `length`: tokens a sentence, None where they differ."""
+    """One workload of a suite. `length`: tokens per sentence, None if they differ."""
 
     suite: str
     workload: Workload
@@ -41,7 +41,7 @@ def cells(suite: str, sentences: list[Sentence], repeats: int, smoke: bool = Fal
     - "latency": one sentence of 10 tokens, and one as it comes, often enough for percentiles.
 
     Args:
-        smoke: few and small ones, to see that everything runs.
+        smoke: few and small ones, to check that everything runs.
     Raises:
         ValueError: no such suite.
     """

@@ -24,7 +24,7 @@ _LARGEST_DISTURBANCE = 0.2  # cores
 
 
 def render(report: dict[str, Any]) -> str:
-    """The whole report: machine, limits, one table a suite."""
+    """The whole report: machine, limits, one table per suite."""
     parts = [_heading(report), _probe_table(report)]
     by_suite: dict[str, list[dict[str, Any]]] = {}
     for result in report["results"]:
@@ -65,7 +65,7 @@ def _cuda(report: dict[str, Any]) -> str:
 
 
 def _disturbance(report: dict[str, Any]) -> str | None:
-    """What else kept the machine busy, if it matters or is unknown."""
+    """What else kept the machine busy, or that it is unknown; None if it is negligible."""
     other, stolen = (report["disturbance"].get(name) for name in ("other_cores", "stolen_cores"))
     if other is None or stolen is None:
         return "What else ran meanwhile is unknown"
@@ -90,13 +90,13 @@ def _table_suite(report: dict[str, Any], results: Sequence[dict[str, Any]]) -> l
     parts = []
     for result in results:
         peers = [name for name in result["figures"] if not name.startswith(PREFIX)]
-        columns = ["a batch", "tokens/s", "of the limit", *(f"times {peer}" for peer in peers)]
+        columns = ["per batch", "tokens/s", "of the limit", *(f"times {peer}" for peer in peers)]
 
         def cell(name: str, column: str, result: dict[str, Any] = result) -> str:
             figures = result["figures"].get(name)
             if figures is None:
                 return "-"
-            if column == "a batch":
+            if column == "per batch":
                 return f"{_number(figures['milliseconds'])} ms ± {_number(figures['spread'])}"
             if column == "tokens/s":
                 return f"{figures['tokens_per_second']:.0f}"
@@ -173,7 +173,7 @@ _SUITES: dict[str, Callable[[dict[str, Any], Sequence[dict[str, Any]]], list[str
     "batch": _sweep(
         "tokens/s by batch size", lambda r: str(r["batch_size"]), lambda f: f"{f['tokens_per_second']:.0f}"
     ),
-    "length": _sweep("ms a sentence by its tokens", lambda r: str(r["length"]), lambda f: _number(f["milliseconds"])),
+    "length": _sweep("ms per sentence by its tokens", lambda r: str(r["length"]), lambda f: _number(f["milliseconds"])),
     "latency": _latency_suite,
 }
 

@@ -1,4 +1,4 @@
-"""What is embedded while the clock runs: real English, each repetition another piece of it."""
+"""The text that is embedded: real English, a new piece of it in each repetition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_data() -> Path:
 
 
 def read_sentences(path: str | os.PathLike[str] | None = None) -> tuple[str, list[Sentence]]:
-    """Reads tokenised sentences, one a line.
+    """Reads tokenised sentences, one per line.
 
     Args:
         path: UTF-8 text, tokens separated by spaces. None takes the test text of UD English EWT where a source
@@ -43,7 +43,7 @@ def read_sentences(path: str | os.PathLike[str] | None = None) -> tuple[str, lis
         raise ValueError(f"text: {path}: not UTF-8 at byte {error.start + 1}") from error
     sentences = [sentence for line in text.split("\n") if (sentence := line.split())]
     if not sentences:
-        raise ValueError(f"text: {path}: expected tokenised sentences, one a line, got none")
+        raise ValueError(f"text: {path}: expected tokenised sentences, one per line, got none")
     return path.name, sentences
 
 
@@ -68,7 +68,7 @@ class Workload:
 
     Args:
         name: what it is called in reports.
-        batch_size: sentences a batch.
+        batch_size: sentences per batch.
         lap: gives the sentences for one run through the text; called with 0, 1, ... when the text begins again.
     """
 

@@ -1,7 +1,7 @@
-"""Embeds a file of sentences, one a line, into HDF5 in the layout of AllenNLP 0.9.
+"""Embeds a file of sentences, one per line, into HDF5 in the layout of AllenNLP 0.9.
 
-One float32 dataset a line: (num_layers, length, dim) for "all", (length, dim) for "top" and "average". Its name is the
-line's number as a string, or the line itself (`use_sentence_keys`). The dataset `sentence_to_index` holds one JSON
+One float32 dataset per line: (num_layers, length, dim) for "all", (length, dim) for "top" and "average". Its name is
+the line's number as a string, or the line itself (`use_sentence_keys`). The dataset `sentence_to_index` holds one JSON
 object that maps each line, without the white space at its ends, to its key; of equal lines the last one wins. It is
 left out with `forget_sentences`, and empty with `use_sentence_keys`.
 

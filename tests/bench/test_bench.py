@@ -81,7 +81,7 @@ def test_errors(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     empty.write_text("\n \n")
     other.write_text('{"schema": "something else"}')
     assert "expected tiny, small, medium, original or a folder" in error_of(["--model", "huge"], capsys)
-    assert "expected tokenised sentences, one a line, got none" in error_of(["--text", str(empty)], capsys)
+    assert "expected tokenised sentences, one per line, got none" in error_of(["--text", str(empty)], capsys)
     assert "no such file" in error_of(["--text", str(tmp_path / "none.txt")], capsys).lower()
     assert "schema 'elmo_fast.bench'" in error_of(["--from-json", str(other)], capsys)
     assert "not a JSON file" in error_of(["--from-json", str(empty)], capsys)
