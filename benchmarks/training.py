@@ -117,7 +117,8 @@ def _changed(module: nn.Module) -> Callable[[], None]:
 def _packing_seconds(files: tuple[str, str], repeats: int) -> float:
     """The median time to pack every weight for both passes, after all have changed."""
     elmo = elmo_fast.Elmo(*files, 1, dropout=0.0, requires_grad=True, state="reset")
-    encoder, lstm = elmo._elmo_lstm._token_embedder, elmo._elmo_lstm._elmo_lstm
+    bilm = elmo._elmo_lstm
+    encoder, lstm = bilm._token_embedder, bilm._elmo_lstm
     options = LstmOptions(lstm._cell_clip, lstm._proj_clip, lstm.use_skip_connections)
     changed = _changed(elmo)
     times = []

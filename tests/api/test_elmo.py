@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from helpers.parts import encoder_of, lstm_of
 from tolerances import FLOAT32, NATIVE
 
 import elmo_fast
@@ -176,14 +177,14 @@ def test_words_without_a_cache_are_ignored_with_a_warning(random_model, caplog: 
 
 def test_attributes_that_scripts_reach_into(random_model) -> None:  # type: ignore[no-untyped-def]
     elmo = Elmo(*random_model(), 2)
-    lstm = elmo._elmo_lstm._elmo_lstm
+    lstm = lstm_of(elmo)
     assert lstm.stateful is True
     assert lstm._states is None
     lstm.reset_states()
     assert elmo._scalar_mixes == [elmo.scalar_mix_0, elmo.scalar_mix_1]
     assert isinstance(elmo.scalar_mix_0, ScalarMix)
     assert lstm.forward_layer_0.input_linearity.weight.shape == (48, 6)
-    assert elmo._elmo_lstm._token_embedder.get_output_dim() == 6
+    assert encoder_of(elmo).get_output_dim() == 6
     assert elmo._elmo_lstm._word_embedding is elmo._elmo_lstm._bos_embedding is elmo._elmo_lstm._eos_embedding is None
     assert elmo._elmo_lstm.num_layers == 3
     assert elmo._dropout.p == 0.5

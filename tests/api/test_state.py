@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from helpers.parts import lstm_of
 from tolerances import FLOAT32
 
 from elmo_fast import Elmo, ElmoBiLm, ElmoTokenEmbedder, batch_to_ids
@@ -247,9 +248,9 @@ def test_passes_through_elmo_and_token_embedder(random_model) -> None:  # type: 
     assert close(elmo(batch_to_ids(TWO))["elmo_representations"][0], embedder(batch_to_ids(TWO)))
     assert elmo.state == "frozen"
     elmo.state = "carry"
-    assert elmo._elmo_lstm._elmo_lstm.stateful
+    assert lstm_of(elmo).stateful
     elmo(batch_to_ids(TWO))
     elmo.reset_states()
     embedder.reset_states()
-    assert elmo._elmo_lstm._elmo_lstm._states is None
-    assert embedder._elmo._elmo_lstm._elmo_lstm._states is None
+    assert lstm_of(elmo)._states is None
+    assert lstm_of(embedder)._states is None

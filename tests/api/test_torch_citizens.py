@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.parts import encoder_of, lstm_of
 from tolerances import DIFFERENT, FLOAT32, GRADIENT
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -123,10 +124,8 @@ def test_hooks_on_submodules(random_model: Model) -> None:
     expected = only(elmo).detach()
     seen: list[str] = []
     handles = [
-        elmo._elmo_lstm._token_embedder.register_forward_hook(lambda *_: seen.append("encoder")),
-        elmo._elmo_lstm._elmo_lstm.register_forward_hook(
-            lambda _module, _inputs, output: seen.append("lstm") or 2 * output
-        ),
+        encoder_of(elmo).register_forward_hook(lambda *_: seen.append("encoder")),
+        lstm_of(elmo).register_forward_hook(lambda _module, _inputs, output: seen.append("lstm") or 2 * output),
         elmo.scalar_mix_0.register_forward_hook(lambda *_: seen.append("mix")),
     ]
     hooked = only(elmo)
@@ -137,7 +136,7 @@ def test_hooks_on_submodules(random_model: Model) -> None:
         handle.remove()
     assert torch.equal(only(elmo), expected)
     backwards: list[str] = []
-    parts = {"mix": elmo.scalar_mix_0, "lstm": elmo._elmo_lstm._elmo_lstm}  # torch has none for outputs in dictionaries
+    parts = {"mix": elmo.scalar_mix_0, "lstm": lstm_of(elmo)}  # torch has none for outputs in dictionaries
     handles = [
         part.register_full_backward_hook(lambda *_, name=name: backwards.append(name)) for name, part in parts.items()
     ]
@@ -146,7 +145,7 @@ def test_hooks_on_submodules(random_model: Model) -> None:
     for handle in handles:
         handle.remove()
     fired: list[Tensor] = []
-    weight = elmo._elmo_lstm._elmo_lstm.forward_layer_0.state_linearity.weight
+    weight = lstm_of(elmo).forward_layer_0.state_linearity.weight
     weight.register_hook(fired.append)
     only(elmo).sum().backward()
     assert len(fired) == 1
@@ -168,7 +167,7 @@ def test_data_parallel_replicas_discard_their_state(random_model: Model) -> None
     """Without GPUs `DataParallel` calls the module; a replica is a shallow copy, which must not share the state."""
     elmo = Elmo(*random_model(), 1, dropout=0.0)
     assert torch.equal(only(nn.DataParallel(elmo)), only(Elmo(*random_model(), 1, dropout=0.0)))
-    lstm = elmo._elmo_lstm._elmo_lstm
+    lstm = lstm_of(elmo)
     before = lstm._states
     replica = lstm._replicate_for_data_parallel()
     replica(torch.randn(2, 3, lstm.input_size), torch.ones(2, 3, dtype=torch.bool))

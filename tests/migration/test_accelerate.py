@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.parts import LSTM_OF_ELMO, bilm_of, encoder_of, lstm_of
 from helpers.tagger import make_tagger, optimizer_of, own_allennlp, train
 from test_import import ENVIRONMENT
 from tolerances import DIFFERENT, FLOAT64, GOLDEN_CASE, LOSS_CURVE, NATIVE
@@ -117,7 +118,7 @@ def test_the_carried_state_goes_on(theirs) -> None:  # type: ignore[no-untyped-d
 
 def test_an_lstm_that_does_not_carry(theirs) -> None:  # type: ignore[no-untyped-def]
     before = theirs()
-    before._elmo_lstm._elmo_lstm.stateful = False
+    lstm_of(before).stateful = False
     ours = quietly(copy.deepcopy(before))
     assert ours.state == "reset"
     assert_equal_calls(before, ours)
@@ -243,8 +244,8 @@ def test_one_part_in_several_places(theirs) -> None:  # type: ignore[no-untyped-
     assert type(elmo) is elmo_fast.Elmo
     assert model.again["elmo"] is model.holders[0] is model.holders[1]["elmo"][0] is elmo
     assert elmo._scalar_mixes[0] is elmo.scalar_mix_0
-    assert elmo._elmo_lstm._elmo_lstm.forward_layers[1] is elmo._elmo_lstm._elmo_lstm.forward_layer_1
-    assert elmo._elmo_lstm._token_embedder._convolutions[0] is elmo._elmo_lstm._token_embedder.char_conv_0
+    assert lstm_of(elmo).forward_layers[1] is lstm_of(elmo).forward_layer_1
+    assert encoder_of(elmo)._convolutions[0] is encoder_of(elmo).char_conv_0
     assert not [m for m in model.modules() if type(m).__module__.startswith("allennlp")]
 
 
@@ -320,7 +321,7 @@ def test_other_dtypes(theirs) -> None:  # type: ignore[no-untyped-def]
 
 def test_parametrized_weights_stay_so(theirs) -> None:  # type: ignore[no-untyped-def]
     before = theirs(requires_grad=True)
-    linear = before._elmo_lstm._elmo_lstm.forward_layer_0.state_linearity
+    linear = lstm_of(before).forward_layer_0.state_linearity
     torch.nn.utils.parametrizations.weight_norm(linear)
     with torch.no_grad():
         linear.parametrizations.weight.original0.mul_(1.5)
@@ -360,7 +361,7 @@ def _hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
         ("", ["the Elmo itself"]),
         ("_elmo_lstm", ["_elmo_lstm"]),
         ("_elmo_lstm._token_embedder.char_conv_0", ["_elmo_lstm._token_embedder", "_elmo_lstm"]),
-        ("_elmo_lstm._elmo_lstm.backward_layer_1", ["_elmo_lstm._elmo_lstm", "_elmo_lstm"]),
+        (f"{LSTM_OF_ELMO}.backward_layer_1", [LSTM_OF_ELMO, "_elmo_lstm"]),
         ("scalar_mix_0", []),  # called as it is
         ("_dropout", []),
     ],
@@ -378,7 +379,7 @@ def test_hooks_go_on(theirs, path: str, stay: list[str]) -> None:  # type: ignor
     vectors(ours, BATCHES[0])
     assert ours.get_submodule(path) is hooked
     assert hooked.calls >= 1
-    ours._elmo_lstm._elmo_lstm.reset_states()
+    lstm_of(ours).reset_states()
     assert_equal_calls(theirs(), ours)
 
 
@@ -394,42 +395,42 @@ def compile_in_place(elmo: Any) -> str:
 
 
 def exchange_a_linear(elmo: Any) -> str:
-    elmo._elmo_lstm._elmo_lstm.forward_layer_0.state_projection = torch.nn.Sequential(torch.nn.Linear(12, 6))
+    lstm_of(elmo).forward_layer_0.state_projection = torch.nn.Sequential(torch.nn.Linear(12, 6))
     return "forward_layer_0.state_projection is not a plain Linear with weight"
 
 
 def exchange_the_encoder(elmo: Any) -> str:
-    elmo._elmo_lstm._token_embedder = torch.nn.Sequential(elmo._elmo_lstm._token_embedder)
+    bilm_of(elmo)._token_embedder = torch.nn.Sequential(encoder_of(elmo))
     return "_elmo_lstm: left as it is, its _token_embedder is not replaced"
 
 
 def add_a_submodule(elmo: Any) -> str:
-    elmo._elmo_lstm._token_embedder.extra = torch.nn.Identity()
+    encoder_of(elmo).extra = torch.nn.Identity()
     return "_token_embedder: left as it is, it holds other submodules, parameters or buffers"
 
 
 def add_a_buffer(elmo: Any) -> str:
-    elmo._elmo_lstm._elmo_lstm.register_buffer("extra", torch.zeros(1))
-    return "_elmo_lstm._elmo_lstm: left as it is, it holds other submodules, parameters or buffers"
+    lstm_of(elmo).register_buffer("extra", torch.zeros(1))
+    return f"{LSTM_OF_ELMO}: left as it is, it holds other submodules, parameters or buffers"
 
 
 def take_an_attribute_away(elmo: Any) -> str:
-    del elmo._elmo_lstm._elmo_lstm.forward_layer_0.go_forward
+    del lstm_of(elmo).forward_layer_0.go_forward
     return "it is not as AllenNLP 2 makes it: AttributeError"
 
 
 def another_highway(elmo: Any) -> str:
-    elmo._elmo_lstm._token_embedder._highways._activation = torch.tanh
+    encoder_of(elmo)._highways._activation = torch.tanh
     return "its _highways have another activation than relu"
 
 
 def another_marker(elmo: Any) -> str:
-    elmo._elmo_lstm._token_embedder._beginning_of_sentence_characters[5] = 3
+    encoder_of(elmo)._beginning_of_sentence_characters[5] = 3
     return "its _beginning_of_sentence_characters are not the usual ones"
 
 
 def one_cell_clips_differently(elmo: Any) -> str:
-    elmo._elmo_lstm._elmo_lstm.forward_layer_0.memory_cell_clip_value = 0.1
+    lstm_of(elmo).forward_layer_0.memory_cell_clip_value = 0.1
     return "its cells differ in"
 
 
@@ -476,9 +477,9 @@ def test_quantised_layers_stay(theirs) -> None:  # type: ignore[no-untyped-def]
 def test_attributes_that_others_set_go_along(theirs) -> None:  # type: ignore[no-untyped-def]
     before = theirs()
     before.used_by = "the tagger"
-    before._elmo_lstm._elmo_lstm.owners = [before]
+    lstm_of(before).owners = [before]
     ours = quietly(before)
-    assert (ours.used_by, ours._elmo_lstm._elmo_lstm.owners) == ("the tagger", [ours])
+    assert (ours.used_by, lstm_of(ours).owners) == ("the tagger", [ours])
 
 
 def test_a_custom_bilm(theirs, allennlp) -> None:  # type: ignore[no-untyped-def]

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.parts import lstm_of
 from helpers.tagger import (
     batches,
     import_models,
@@ -212,7 +213,7 @@ def test_what_the_new_classes_are(allennlp, files) -> None:  # type: ignore[no-u
 def test_the_inner_lstm_as_scripts_reach_for_it(allennlp, files) -> None:  # type: ignore[no-untyped-def]
     patch.install()
     elmo = their("allennlp.modules", "Elmo")(*files, 1, dropout=0.0)
-    lstm = elmo._elmo_lstm._elmo_lstm
+    lstm = lstm_of(elmo)
     assert lstm.stateful and lstm._states is None
     first = elmo(batch_to_ids(BATCH))["elmo_representations"][0]
     assert [part.shape for part in lstm._states] == [(2, 2, 12), (2, 2, 24)]

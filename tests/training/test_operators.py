@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.parts import encoder_of, lstm_of
 from tolerances import FLOAT32
 from torch import Tensor, nn
 
@@ -158,11 +159,11 @@ def test_compiled_programs_share_the_packed_weights(random_model: Model, precisi
     elmo = Elmo(*random_model(), 1, dropout=0.0, state="reset", precision=precision)
     ids = batch_to_ids(BATCH)
     expected = only(elmo(ids))
-    packed = elmo._elmo_lstm._elmo_lstm.packed(), elmo._elmo_lstm._token_embedder.packed()
+    packed = lstm_of(elmo).packed(), encoder_of(elmo).packed()
     program = compiled(elmo)
     for _ in range(2):
         assert (only(program(ids)) - expected).abs().max().item() <= FLOAT32
-    assert (elmo._elmo_lstm._elmo_lstm.packed(), elmo._elmo_lstm._token_embedder.packed()) == packed
+    assert (lstm_of(elmo).packed(), encoder_of(elmo).packed()) == packed
 
 
 def test_one_program_serves_many_models(random_model: Model) -> None:
@@ -182,8 +183,8 @@ def test_one_program_serves_many_models(random_model: Model) -> None:
 def test_compiled_with_weights_that_are_not_contiguous(random_model: Model) -> None:
     elmo = Elmo(*random_model(), 1, True, dropout=0.0, state="reset")
     for weight in (
-        elmo._elmo_lstm._token_embedder._highways._layers[0].weight,
-        elmo._elmo_lstm._token_embedder.char_conv_1.weight,
+        encoder_of(elmo)._highways._layers[0].weight,
+        encoder_of(elmo).char_conv_1.weight,
     ):
         weight.data = weight.data.transpose(0, 1).contiguous().transpose(0, 1)
     program = torch.compile(elmo, fullgraph=True, backend="inductor")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from helpers.parts import lstm_of
 from tolerances import GRADIENT, NATIVE
 from torch import Tensor
 
@@ -207,7 +208,7 @@ def test_an_optimizer_step_is_followed(random_model) -> None:  # type: ignore[no
 def test_repack_follows_a_write_through_data(random_model) -> None:  # type: ignore[no-untyped-def]
     elmo = Elmo(*random_model(), 1, dropout=0.0, state="reset")
     before = layers(elmo._elmo_lstm)
-    weight = elmo._elmo_lstm._elmo_lstm.forward_layer_0.state_linearity.weight
+    weight = lstm_of(elmo).forward_layer_0.state_linearity.weight
     weight.data[0, 1] += 100.0  # one element: no version, and no sample shows it
     assert torch.equal(layers(elmo._elmo_lstm), before)
     elmo.repack()
