@@ -5,17 +5,14 @@ from __future__ import annotations
 import builtins
 import inspect
 import json
-import os
 import pkgutil
 import re
 import subprocess
 import sys
-from pathlib import Path
+
+from helpers.processes import ENVIRONMENT
 
 import elmo_fast
-
-# A child imports the package that this process tests.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elmo_fast.__file__).resolve().parent.parent)}
 
 SLOW = {"h5py", "tqdm", "matplotlib", "sympy", "elmo_fast.bench", "elmo_fast.cli"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -11,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.processes import ENVIRONMENT
 
-import elmo_fast
 from elmo_fast import _cpu
 
 PROJECT = Path(__file__).resolve().parents[2]
 # A child imports the package that this process tests, wherever its script lies.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elmo_fast.__file__).resolve().parent.parent)}
 MEGABYTE = 1 << 20
 
 pytestmark = pytest.mark.skipif(

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 from helpers.parts import LSTM_OF_ELMO, bilm_of, encoder_of, lstm_of
+from helpers.processes import ENVIRONMENT
 from helpers.tagger import make_tagger, optimizer_of, own_allennlp, train
-from test_import import ENVIRONMENT
 from tolerances import DIFFERENT, FLOAT64, GOLDEN_CASE, LOSS_CURVE, NATIVE
 
 import elmo_fast

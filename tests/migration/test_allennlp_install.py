@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.parts import lstm_of
+from helpers.processes import ENVIRONMENT
 from helpers.tagger import (
     batches,
     import_models,
@@ -29,7 +30,6 @@ from helpers.tagger import (
     train,
     vocabulary,
 )
-from test_import import ENVIRONMENT
 from tolerances import GOLDEN_CASE, LOSS_CURVE, NATIVE
 
 import elmo_fast
