@@ -54,7 +54,7 @@ py::tuple forward_embedded(const BiLstm& lstm, const py::object& table, const py
     throw py::value_error("BiLstm: expected an input size of projection_dim, " + std::to_string(lstm.projection_dim()) +
                           ", got " + std::to_string(lstm.input_size()));
   const int64_t steps = call.num_timesteps;
-  // A copy, like that of the lengths.
+  // Copied like the index: another thread could write into it after the check.
   const std::unique_ptr<bool[]> own_mask(new bool[static_cast<size_t>(call.batch_size * steps)]);
   std::copy_n(present, call.batch_size * steps, own_mask.get());
   std::vector<int64_t> lengths;

@@ -24,7 +24,7 @@ std::shared_ptr<LstmLayer> make_layer(const py::object& input_weight, const py::
   return std::make_shared<LstmLayer>(p, input_size, projection_dim, cell_size, parsed);
 }
 
-// The constructor's arguments, for pickling.
+// Returns the constructor's arguments, for pickling.
 py::tuple layer_weights(const LstmLayer& layer) {
   const int64_t gates = 4 * layer.cell_size();
   LstmLayer::Weights w;
@@ -80,7 +80,7 @@ void run(const BiLstm& lstm, const py::object& x, const py::object& index, const
     call.saved = data_of<float>(saved, "saved", {layers, 2, b * t, saved_size(lstm.cell_size(), projected)}, true);
   }
   checked_threads(num_threads);
-  // Copies: another thread that wrote into the arrays after the check would send reads out of bounds.
+  // Copied, because another thread could write into the arrays after the check and cause reads out of bounds.
   const std::vector<int32_t> own_index = checked_index(index, own_lengths, t, size_of(x, "x", 0));
   call.index = own_index.data();
   call.lengths = own_lengths.data();

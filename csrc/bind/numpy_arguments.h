@@ -1,4 +1,4 @@
-// What the bindings share: checked access to NumPy arrays. Errors are ValueError and name the argument.
+// Shared by the bindings: checked access to NumPy arrays. Errors are ValueError and name the argument.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -24,7 +24,8 @@ inline std::string to_text(const Shape& shape) {
   return text + ")";
 }
 
-// The array's data if it is C-contiguous, of this dtype and shape (-1: any size); else ValueError naming the argument.
+// Returns the data of a C-contiguous array of this dtype and shape (-1: any size); otherwise throws ValueError with the
+// argument's name.
 template <class T>
 T* data_of(const py::handle& object, const std::string& name, const Shape& expected, bool writeable = false) {
   if (!py::isinstance<py::array>(object))
@@ -43,7 +44,8 @@ T* data_of(const py::handle& object, const std::string& name, const Shape& expec
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
-// The items of a Python sequence of `n`, kept alive in `keep`, since what makes them may make them anew each time.
+// Returns the items of a Python sequence of length n, and keeps them alive in `keep`: a sequence may create them on
+// each access.
 inline std::vector<py::object> items_of(const py::handle& object, const std::string& name, size_t n,
                                         std::vector<py::object>* keep) {
   std::vector<py::object> items;
@@ -73,14 +75,14 @@ inline int checked_threads(int num_threads) {
 
 inline float checked_clip(double clip, const char* name) {
   const auto value = static_cast<float>(clip);
-  // A bound too small for a float32 must not become 0, which means none.
+  // A bound that is too small for a float32 must not become 0, which means no clipping.
   if (!(clip >= 0) || (clip > 0 && value == 0.0f))
     throw py::value_error(std::string(name) + ": expected 0 or a positive float32, got " + std::to_string(clip));
   return value;
 }
 
-// A copy of sentence lengths, each checked to lie in [0, num_timesteps]. A copy, since another thread that wrote into
-// the array after the check would send reads out of bounds.
+// Returns a copy of sentence lengths, each checked to be within [0, num_timesteps]. Copied, because another thread
+// could write into the array after the check and cause reads out of bounds.
 inline std::vector<int64_t> checked_lengths(const py::handle& object, int64_t batch_size, int64_t num_timesteps) {
   const auto* given = data_of<int64_t>(object, "lengths", {batch_size});
   std::vector<int64_t> lengths(given, given + batch_size);
@@ -91,7 +93,7 @@ inline std::vector<int64_t> checked_lengths(const py::handle& object, int64_t ba
   return lengths;
 }
 
-// A copy of each position's row of a table of n_rows rows, checked for t < lengths[b].
+// Returns a copy of an index into a table of n_rows rows, checked where t < lengths[b].
 inline std::vector<int32_t> checked_index(const py::handle& object, const std::vector<int64_t>& lengths,
                                           int64_t num_timesteps, int64_t n_rows) {
   const auto batch_size = static_cast<int64_t>(lengths.size());
@@ -105,7 +107,7 @@ inline std::vector<int32_t> checked_index(const py::handle& object, const std::v
   return index;
 }
 
-// An initial state, h (L, B, 2P) and c (L, B, 2C), or nulls where both are None.
+// Returns an initial state, h (L, B, 2P) and c (L, B, 2C), or nulls if both are None.
 inline std::pair<const float*, const float*> initial_state(const BiLstm& lstm, const py::handle& h, const py::handle& c,
                                                            int64_t batch_size) {
   if (h.is_none() != c.is_none()) throw py::value_error("h, c: expected both or neither");

@@ -1,4 +1,4 @@
-// The machine probe in the Python module.
+// The machine probe as functions of the Python module.
 #include "probe/probe.h"
 #include "bind/numpy_arguments.h"
 

@@ -1,4 +1,4 @@
-// Python class TokenEncoder: a CachedTokenEncoder.
+// Python class CachedTokenEncoder.
 #include <algorithm>
 #include <memory>
 
@@ -61,7 +61,7 @@ std::shared_ptr<CachedTokenEncoder> make_token_encoder(const py::object& char_em
   return std::make_shared<CachedTokenEncoder>(p, parse_precision(precision), word_cache_size, num_threads);
 }
 
-// The distinct ones of n checked tokens, encoded; `tokens` tells which is whose.
+// Encodes the distinct ones among n tokens, which are checked; `tokens` receives the index of each token in the result.
 Floats encode_distinct(const CachedTokenEncoder& cached, const int64_t* ids, int64_t n, int num_threads,
                        DistinctTokens* tokens) {
   {
@@ -83,7 +83,7 @@ py::tuple encode(const CachedTokenEncoder& cached, const py::object& char_ids, i
   return py::make_tuple(table, py::array_t<int32_t>(n, tokens.index.data()));
 }
 
-// As encode, without remembered words, and with what a backward pass needs.
+// Like encode, but without remembered words, and saving the activations needed by the backward pass.
 py::tuple encode_for_training(const CachedTokenEncoder& cached, const py::object& char_ids, const py::object& table,
                               const py::object& saved, int num_threads) {
   const TokenEncoder& encoder = cached.encoder();
@@ -108,7 +108,7 @@ py::tuple encode_for_training(const CachedTokenEncoder& cached, const py::object
   return py::make_tuple(tokens.size(), py::array_t<int32_t>(n, tokens.index.data()));
 }
 
-// The gradient of every convolution's table.
+// Returns the gradient of every convolution's table.
 py::list table_gradients(const CachedTokenEncoder& cached, const py::object& char_ids, const py::object& gradient,
                          int num_threads) {
   const TokenEncoder& encoder = cached.encoder();
@@ -153,7 +153,7 @@ struct Marked {
 
   int64_t size() const { return static_cast<int64_t>(batch.positions.size()); }
 
-  // index: each position's token, 0 where nothing is read.
+  // Fills index: the token of each position, 0 for positions that are not read.
   void spread(const DistinctTokens& tokens) {
     int32_t* out = index.mutable_data();
     std::fill(out, out + index.size(), 0);
@@ -161,7 +161,7 @@ struct Marked {
   }
 };
 
-// What BiLm.forward encodes, for another device.
+// The tokens that BiLm.forward would encode, for use on another device.
 py::tuple distinct_tokens(const py::object& char_ids, int64_t n_ids) {
   const int64_t width = size_of(char_ids, "char_ids", 2);
   Marked marked(char_ids, width, n_ids);
@@ -176,7 +176,7 @@ py::tuple distinct_tokens(const py::object& char_ids, int64_t n_ids) {
   return py::make_tuple(distinct, marked.index, marked.mask);
 }
 
-// The constructor's arguments, for pickling.
+// Returns the constructor's arguments, for pickling.
 py::tuple encoder_weights(const CachedTokenEncoder& cached) {
   const TokenEncoder& encoder = cached.encoder();
   const TokenEncoder::Weights w = encoder.weights();

@@ -1,15 +1,15 @@
 // Products on matrix tiles: bfloat16 in one, two or three terms, and int8.
 //
-// A tile of sums takes 16 rows by one unit. Up to 32 rows by two units are computed at once, so that each tile loaded
-// is used twice; up to 16 rows by four units where there are no more rows. The rows' k-values are cut into chunks that
-// stay in L1 while the weights pass by.
+// A tile of sums holds 16 rows by one unit. Up to 32 rows by two units are computed at once, so that each loaded tile
+// is used twice; or up to 16 rows by four units if there are no more rows. The k-values of the rows are divided into
+// chunks that stay in L1 while the weights stream past.
 //
-// Speed: sums leave the tiles through memory, and what follows (gates, cell update) needs vector instructions. The
-// finishing of one block is therefore spread over the tile products of the next one, which run on another unit of the
+// Speed: sums leave the tiles through memory, and what follows (gates, cell update) needs vector instructions.
+// Finishing one block is therefore interleaved with the tile products of the next one, which run on another unit of the
 // processor.
 //
-// Bits: an element's sum runs over ascending blocks of k, small terms first, in a tile; rows, units and threads do not
-// enter.
+// Bits: within a tile, an element is summed over ascending blocks of k, small terms first. Rows, units and threads have
+// no influence.
 #pragma once
 
 #include "cpu/int8_product-inl.h"
@@ -21,10 +21,11 @@ namespace {
 
 constexpr int kTileRows = 16;
 constexpr int kTileBytes = 1024;           // 16 rows of 64 bytes of weights
-constexpr int64_t kTileChunkBytes = 1024;  // bytes of a row's k-values that 32 rows keep in L1, a term
-constexpr int kTilePrefetchRows = 24;      // below this the tiles wait for the weights alone, and a prefetch disturbs
+constexpr int64_t kTileChunkBytes = 1024;  // bytes of k-values per row and term, for 32 rows to stay in L1
+constexpr int kTilePrefetchRows =
+    24;  // with fewer rows the tiles only wait for the weights, and prefetching gets in the way
 
-// How rows of bfloat16 terms lie: [k / 32][term][k % 32].
+// Layout of rows of bfloat16 terms: [k / 32][term][k % 32].
 template <class V, int kTerms>
 struct Bfloat16Rows {
   static constexpr bool kPacksRows = true, kRoundsToIntegers = false;
@@ -82,7 +83,7 @@ struct Int8Tiles {
   }
 };
 
-// The rows of a block that are still to be finished, a share of them at every step of the next block.
+// The rows of a block that are not finished yet; each step of the next block finishes a share of them.
 template <class Finish>
 class Pending {
  public:
@@ -109,7 +110,7 @@ class Pending {
   float* tile_ = nullptr;
 };
 
-// Rows: how rows are given. Format: Bfloat16Tiles or Int8Tiles.
+// Rows: the format of the rows. Format: Bfloat16Tiles or Int8Tiles.
 template <class V, class Tiles, class Rows, class Format>
 struct AmxProduct : Rows {
   template <class Finish>
@@ -207,7 +208,7 @@ struct AmxProduct : Rows {
     const char* x = b.a + i * 2 * kTileRows * b.lda + k0 * kRowStepBytes;
     const char* w = b.w + u * b.unit_bytes + k0 * kStepBytes;
     const char* next = b.next ? b.next + u * b.unit_bytes + k0 * kStepBytes : nullptr;
-    // Each row tile prefetches its share of the lines of every step.
+    // Each row tile prefetches its share of the cache lines of every step.
     constexpr int64_t kLines = kStepBytes / 64;
     const int64_t line_begin = kLines * i / n_tiles * 64, line_end = kLines * (i + 1) / n_tiles * 64;
     for (int64_t k = k0; k < k1; ++k, x += kRowStepBytes, w += kStepBytes) {
@@ -231,8 +232,8 @@ struct AmxProduct : Rows {
     });
   }
 
-  // One block of k, one term of x and of w. The weights are still loaded unless `load_weights`; four units share three
-  // tiles, and reload.
+  // One block of k, one term of x and of w. Without `load_weights` the weights are in their tiles already; four units
+  // share three tiles and reload them.
   template <int kUnits, bool kLower>
   static ELMO_FAST_INLINE void multiply_step(const char* x, ptrdiff_t lda, const char* w, int64_t unit_bytes,
                                              bool load_weights) {

@@ -1,8 +1,9 @@
 // The matrix tiles of the processor. amx_product-inl.h is a template over this class, so that a test can run it on
 // tiles made of plain memory.
 //
-// Eight tiles of up to 16 rows of 64 bytes. The compiler knows of no memory that these instructions touch: every one of
-// them stands beside a clobber, or GCC 12 drops the stores to the configuration and moves others.
+// There are eight tiles of up to 16 rows of 64 bytes. The compiler does not know which memory these instructions
+// access, so each of them is accompanied by a clobber; without it GCC 12 drops the stores to the configuration and
+// moves others.
 #pragma once
 
 #include <immintrin.h>

@@ -1,8 +1,8 @@
 // Character convolutions without multiplications.
 //
 // A convolution over embedded characters is a sum of table rows: table[k][id] = W_k E[id]. A token has about seven
-// characters and then padding, whose windows are all alike: only distinct windows are computed. The maximum commutes
-// with the bias (rounding is monotonic), which is therefore added once.
+// characters followed by padding, whose windows are all equal, so only distinct windows are computed. The maximum
+// commutes with the bias (rounding is monotonic), which is therefore added once.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -40,13 +40,13 @@ void convolve(const CharCnnArgs& p, const int32_t* ids, int64_t windows, int64_t
 
 template <class V>
 void char_cnn(const CharCnnArgs& p, int64_t row_begin, int64_t row_end) {
-  constexpr int kVectors = 4;  // sums and maxima of four vectors fit the registers of every instruction set
+  constexpr int kVectors = 4;  // the sums and maxima of four vectors fit into the registers of every instruction set
   constexpr int64_t kStep = kVectors * V::kWidth;
   alignas(64) float last[kStep];
   for (int64_t r = row_begin; r < row_end; ++r) {
     const int32_t* ids = p.ids + r * p.max_characters;
     const int64_t positions = p.max_characters - p.filter_width + 1;
-    // Windows that start at the tail or later see one repeated id.
+    // Windows that start at the tail or later contain one repeated id.
     const int64_t windows = p.tails[r] + 1 < positions ? p.tails[r] + 1 : positions;
     float* out = p.out + r * p.ldo;
     int64_t f = 0;

@@ -1,4 +1,4 @@
-// Dense layers of the token encoder and the LSTM's input product: bias or highway gate applied to the tile in L1.
+// Dense layers of the token encoder, and the LSTM's input product: bias or highway gate are applied to the tile in L1.
 #pragma once
 
 #include "cpu/math-inl.h"

@@ -8,13 +8,14 @@
 namespace elmo_fast {
 namespace {
 
-// The instruction multiplies unsigned by signed bytes and adds pairs in 16 bits: here |w| by x with w's sign. That is
-// exact, as neither exceeds 127. |w|, not |x|, because all rows of a tile share it.
+// The instruction multiplies unsigned by signed bytes and adds pairs in 16 bits; here it multiplies |w| by x with w's
+// sign, which is exact because neither exceeds 127. It uses |w| rather than |x| because all rows of a tile share it.
 struct Avx2Dot {
   using Row = int8_t;
   static constexpr int32_t kOffset = 0;
   static constexpr int kVectors = 2, kMaxRows = 5, kMaxUnits = 1;
-  // Not __m256i: GCC 12 converts between that and 32-bit lanes around the loop, and then keeps two copies of each sum.
+  // Not __m256i, because GCC 12 converts between that and 32-bit lanes around the loop and keeps two copies of each
+  // sum.
   typedef int32_t Acc __attribute__((vector_size(32), may_alias));
   struct Weights {
     __m256i w, magnitude;

@@ -1,4 +1,5 @@
-// Sums of int8 products by the vpdpbusd instruction, which multiplies unsigned by signed: rows have 128 added.
+// Sums of int8 products with the vpdpbusd instruction, which multiplies unsigned by signed bytes, so 128 is added to
+// the rows.
 #pragma once
 
 #include <immintrin.h>

@@ -1,14 +1,14 @@
-// Products in float32 arithmetic: a register tile, and a block of rows by one panel built from it. Weights are float32,
-// or bfloat16 widened in registers, which halves the bytes that one sentence waits for.
+// Products in float32 arithmetic: a register tile and, built from it, a block of rows by one panel. Weights are
+// float32, or bfloat16 widened in registers, which halves the bytes to read for a single sentence.
 //
-// Bits: an element's sum runs over ascending k with fused multiply-adds inside a chunk of kChunk, from zero; chunks are
-// added in ascending order. Neither the tile's shape nor the vector width enters, so every batch, thread count and
-// instruction set gives the same result.
+// Bits: an element is summed over ascending k with fused multiply-adds within a chunk of kChunk, starting from zero;
+// chunks are added in ascending order. Neither the tile's shape nor the vector width matters, so every batch, thread
+// count and instruction set gives the same result.
 //
-// Speed: weights are read as a stream. One chunk of one unit (16 KB of floats) stays in L1 while all row tiles of
-// the block pass over it. With one to three rows the stream is the limit, so several units are read side by side to
-// have enough independent accumulators; with more rows the next chunk is prefetched into L2 while the row
-// tiles of this one are computed.
+// Speed: weights are read as a stream. One chunk of one unit (16 KB of floats) stays in L1 while all row tiles of the
+// block use it. With one to three rows the stream is the limit, so several units are read side by side to have enough
+// independent accumulators; with more rows the next chunk is prefetched into L2 while the row tiles of the current one
+// are computed.
 #pragma once
 
 #include "cpu/product-inl.h"
@@ -16,9 +16,10 @@
 namespace elmo_fast {
 namespace {
 
-constexpr int kPrefetchRows = 4;  // below this the hardware does better by itself: one row is 8-13% slower with it
+constexpr int kPrefetchRows =
+    4;  // with fewer rows the hardware's prefetcher does better: one row is 8-13% slower with ours
 
-// Weights of one format: kStep k-values of a unit lie in kStepBytes; vector v of them for the i-th k.
+// Weights of one format: kStep k-values of a unit take kStepBytes; vector(v, i) is register v for the i-th k of them.
 template <class V>
 struct Float32Weights {
   static constexpr int kStep = 1, kStepBytes = 4 * kUnit;
@@ -69,8 +70,8 @@ ELMO_FAST_INLINE void multiply_add(const float* a, ptrdiff_t lda, const char* w,
   }
 }
 
-// tile[r][u * 16 + j] (+)= sum_k a[r][k] * w[u][k][j] over one chunk; R rows, U units. Of the chunk
-// of each unit that comes next kLines cache lines are prefetched for every four steps.
+// tile[r][u * 16 + j] (+)= sum_k a[r][k] * w[u][k][j] over one chunk; R rows, U units. For every four steps, kLines
+// cache lines of each unit's next chunk are prefetched.
 template <class V, class W, int R, int U, int kLines>
 void micro_tile(const float* a, ptrdiff_t lda, const char* w, ptrdiff_t unit_stride, int64_t depth, bool first,
                 float* tile, const char* next) {
@@ -106,7 +107,7 @@ void micro_tile(const float* a, ptrdiff_t lda, const char* w, ptrdiff_t unit_str
   }
 }
 
-// The most units that R rows leave accumulators for.
+// The largest number of units for which R rows leave enough accumulators.
 template <class V>
 constexpr int units_for(int rows) {
   const int vectors = kUnit / V::kWidth;
@@ -115,7 +116,7 @@ constexpr int units_for(int rows) {
   return 1;
 }
 
-// Heights of tiles that do not occur with so many lines are not compiled with them: see one_chunk.
+// Tile heights that do not occur with this many lines are not compiled: see one_chunk.
 template <class V>
 constexpr int lines_compiled(int rows, int lines) {
   const int least = lines == 1 ? 3 * V::kMaxRows / 4 : lines == 2 ? V::kMaxRows / 2 : kPrefetchRows;
@@ -153,7 +154,7 @@ struct FloatProduct {
                    float* tile) {
     const int64_t n_tiles = (rows + V::kMaxRows - 1) / V::kMaxRows;
     const int wide = units_for<V>(static_cast<int>((rows + n_tiles - 1) / n_tiles));
-    const auto width = [&](int u) {  // of the group of units that starts at u
+    const auto width = [&](int u) {  // the width of the group of units that starts at u
       const int left = units - u < wide ? units - u : wide;
       return left >= 4 ? 4 : left >= 2 ? 2 : 1;
     };
@@ -180,11 +181,11 @@ struct FloatProduct {
   }
 
  private:
-  // From this many rows on, all units of a panel pass over one chunk of the rows before the next chunk's turn: the rows
-  // then come from L2. Fewer rows wait for the weights, and read a unit from end to end as one stream.
+  // From this number of rows on, all units of a panel use one chunk of the rows before the next chunk begins, so that
+  // the rows come from L2. Fewer rows are limited by the weights, and read each unit from end to end as one stream.
   static constexpr int64_t kRowsOfChunks = 24;
 
-  // One chunk of U units, from k0 on, against all rows of the block. next: the weights to prefetch meanwhile.
+  // Multiplies one chunk of U units, from k0 on, by all rows of the block. next: the weights to prefetch meanwhile.
   template <int U>
   static void one_chunk(const Gemm& g, int64_t row_begin, int64_t rows, int64_t k0, const char* w, const char* next,
                         float* tile) {
@@ -192,10 +193,11 @@ struct FloatProduct {
     const auto lda = g.lda / static_cast<ptrdiff_t>(sizeof(float));
     const int64_t n_tiles = (rows + V::kMaxRows - 1) / V::kMaxRows;
     const int64_t depth = g.w.depth - k0 < kChunk ? g.w.depth - k0 : kChunk;
-    // One tile prefetches all of it, two half each, four or more a quarter each: evenly, as the memory delivers it.
+    // One tile prefetches all of it, two prefetch half each, four or more a quarter each: evenly, at the pace of the
+    // memory.
     const int lines = rows < kPrefetchRows ? 0 : n_tiles >= 4 ? 1 : n_tiles >= 2 ? 2 : 4;
     for (int64_t i = 0; i < n_tiles; ++i) {
-      const int64_t begin = rows * i / n_tiles;  // tiles of equal height, so that none is left with one row
+      const int64_t begin = rows * i / n_tiles;  // tiles of equal height, so that none has a single row
       const int n = static_cast<int>(rows * (i + 1) / n_tiles - begin);
       const auto kernel = i * lines >= 4 || lines == 0 ? micro_tile_rows<V, W, U, 0>
                           : lines == 1                 ? micro_tile_rows<V, W, U, 1>

@@ -26,7 +26,7 @@ struct Isa {
 
 bool always() { return true; }
 
-// A table like `base`, with the products that another unit has.
+// Returns a copy of the table `base` with the products of another unit.
 KernelTable extended(const KernelTable& base, const char* name, const ProductKernels* products) {
   KernelTable table = base;
   table.name = name;
@@ -47,7 +47,7 @@ const KernelTable* with_int8(const KernelTable& base, const char* name, const Pr
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f"); }
 
-// What that library of older compilers does not know.
+// For features that the library of older compilers does not know.
 struct Leaf {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   Leaf(unsigned leaf, unsigned subleaf) { __get_cpuid_count(leaf, subleaf, &eax, &ebx, &ecx, &edx); }
@@ -68,7 +68,7 @@ const KernelTable* avx512vnni() {
 #endif
 
 #ifdef ELMO_FAST_HAVE_AMX
-// Linux gives a process the large state of the matrix tiles only when it asks.
+// Linux gives a process the large state of the matrix tiles only on request.
 bool ask_for_tiles() {
 #if defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
@@ -160,7 +160,7 @@ const KernelTable& kernels() {
   const char* forced = std::getenv("ELMO_FAST_ISA");
   table = forced && *forced ? find(forced, "ELMO_FAST_ISA") : find(isas_available().back(), "detection");
   const KernelTable* none = nullptr;
-  // If another thread was first, its choice stands: set_isa may already have been called.
+  // If another thread was first, its choice is kept: set_isa may already have been called.
   return current.compare_exchange_strong(none, table) ? *table : *none;
 }
 

@@ -1,8 +1,8 @@
 // Products of int8 weights and int8 rows. Sums of integers are exact: every instruction set gives the same bits.
 //
-// A row is quantised by itself: 127 steps are its largest magnitude. The cells' outputs m, of magnitude 1 at most, have
-// the fixed step 1/127. A Dot is what an instruction set offers for sums of four products. Row is the type in which it
-// wants the row's integers, kOffset what it wants added to them; a unit's sums are kVectors of its Acc:
+// Each row is quantised on its own: its largest magnitude is 127 steps. The cells' outputs m, of magnitude at most 1,
+// have the fixed step 1/127. A Dot is an instruction set's way of summing four products. Row is the type that it needs
+// for the integers of a row, and kOffset is added to them; a unit's sums are kVectors of its Acc:
 //   load(p, v): weights of register v for four k-values; broadcast(p): four values of a row; dot(acc, w, x).
 // kMaxRows, kMaxUnits: the largest tile.
 #pragma once
@@ -13,7 +13,7 @@
 namespace elmo_fast {
 namespace {
 
-typedef int32_t __attribute__((may_alias)) TileInteger;  // sums stand in a tile of floats until they are scaled
+typedef int32_t __attribute__((may_alias)) TileInteger;  // sums are stored in a tile of floats until they are scaled
 
 // Plain C++: the specification.
 struct GenericDot {
@@ -40,7 +40,7 @@ struct GenericDot {
   }
 };
 
-constexpr int kInt8Chunk = 1024;  // k-values that pass over all row tiles: 16 KB of a unit's weights
+constexpr int kInt8Chunk = 1024;  // k-values used by all row tiles in turn: 16 KB of a unit's weights
 
 // tile[r][u * 16 + j] (+)= the products of one chunk, `quads` groups of four k-values; U units.
 template <class Dot, int R, int U>
@@ -91,7 +91,7 @@ void int8_micro_tile_rows(int rows, const typename Dot::Row* a, ptrdiff_t lda, c
   int8_micro_tile<Dot, R, U>(a, lda, w, unit_stride, quads, first, tile);
 }
 
-// How rows are rounded; shared by all products of int8.
+// Rounding of rows, shared by all int8 products.
 template <class V, class Row, int32_t kOffset>
 struct Int8Rows {
   static constexpr bool kPacksRows = true, kRoundsToIntegers = true;
@@ -114,14 +114,14 @@ struct Int8Rows {
         if (magnitude > largest || magnitude != magnitude) largest = magnitude;
       }
       p.scales[r] = largest / kInt8Max;
-      // Below the smallest normal number the inverse would overflow; such a row counts as zero.
+      // Below the smallest normal number the inverse would overflow; such a row is treated as zero.
       const float inverse = largest >= 1.17549435e-38f ? kInt8Max / largest : largest != largest ? largest : 0.0f;
       for (int64_t k = 0; k < p.depth; ++k) out[k] = rounded(x[k] * inverse);
       for (int64_t k = p.depth; k < padded; ++k) out[k] = rounded(0.0f);
     }
   }
 
-  // 16 values of magnitude at most 1.
+  // Stores 16 values of magnitude at most 1.
   static void store(void* row, int64_t column, const float* values) {
     Row* out = static_cast<Row*>(row) + column;
     for (int j = 0; j < kUnit; ++j) out[j] = rounded(values[j] * kInt8Max);
@@ -137,7 +137,7 @@ inline void scale_sums(const Gemm& g, int64_t row, int64_t first_unit, int units
   const int32_t* sums = g.w.sums + first_unit * kUnit;
   const float row_scale = g.a_scales[row];
   for (int c = 0; c < units * kUnit; ++c) {
-    // Unsigned: the offset's part may wrap around, the difference never does.
+    // Unsigned, because the offset's part may wrap around; the difference never does.
     const uint32_t sum = static_cast<uint32_t>(reinterpret_cast<TileInteger*>(tile)[c]);
     const uint32_t added = static_cast<uint32_t>(offset) * static_cast<uint32_t>(sums[c]);
     tile[c] = static_cast<float>(static_cast<int32_t>(sum - added)) * (row_scale * scales[c]);

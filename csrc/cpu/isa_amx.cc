@@ -1,4 +1,4 @@
-// Compiled for AMX and the AVX-512 sets that come with it: products on matrix tiles, the rest is AVX-512's.
+// Compiled for AMX and the AVX-512 sets that come with it: only products on matrix tiles; the rest is AVX-512's.
 #include "cpu/amx_tiles.h"
 #include "cpu/vec_avx512.h"
 

@@ -1,4 +1,4 @@
-// The plain unit assumes no instruction set: it defines the bits, not the speed.
+// The plain unit requires no instruction set: it defines the bits, not the speed.
 #include "cpu/vec_generic.h"
 
 #include "cpu/table-inl.h"

@@ -1,6 +1,6 @@
-// The seam between the schedule and the arithmetic: one table of kernels an instruction set.
+// The seam between the schedule and the arithmetic: one kernel table per instruction set.
 //
-// Every kernel works on *units* of 16 output columns, so that work can be split among threads at any unit without
+// Every kernel works on *units* of 16 output columns, so that work can be divided among threads at any unit without
 // changing a bit of the result. Pointers need no alignment; sizes are checked by the callers, never here.
 //
 // Order of summation in float32 (the same in every table, see cpu/float_product-inl.h): k ascends with fused
@@ -13,30 +13,30 @@
 
 namespace elmo_fast {
 
-// The arithmetics a model can be packed for.
+// The kinds of arithmetic that a model can be packed for.
 enum class Precision { kFloat32, kBf16x3, kBf16x2, kBfloat16, kInt8 };
 constexpr int kPrecisions = 5;
 
-constexpr int kUnit = 16;      // output columns a unit
+constexpr int kUnit = 16;      // output columns per unit
 constexpr int kGateUnits = 4;  // a panel of 16 cells: units i, f, g, o side by side
 constexpr int kPanel = kUnit * kGateUnits;
 constexpr int kChunk = 256;     // k-values summed in one chain
 constexpr int kRowBlock = 128;  // rows whose tile (kRowBlock x kPanel floats, 32 KB) stays in L1/L2
-constexpr int kRowPad = 16;     // floats added to a row's stride: rows then never alias in a cache set
+constexpr int kRowPad = 16;     // floats added to a row's stride, so that rows never alias in a cache set
 
-constexpr int kBf16Block = 32;  // k-values of bfloat16 in a row of 64 bytes, the depth of a matrix tile
-constexpr int kInt8Block = 64;  // the same of int8
+constexpr int kBf16Block = 32;  // bfloat16 k-values in a row of 64 bytes, the depth of a matrix tile
+constexpr int kInt8Block = 64;  // int8 k-values in it
 
-// What PackedMatrix holds; its comment gives the layouts.
+// The contents of a PackedMatrix, whose comment describes the layouts.
 struct PackedWeights {
   const void* data;
   int64_t unit_bytes;  // from one unit of 16 columns to the next
   int64_t depth;
   const float* scales;  // int8: (units * 16), else null
-  const int32_t* sums;  // int8: (units * 16) sums of a column's integers, else null
+  const int32_t* sums;  // int8: (units * 16) the sum of each column's integers, else null
 };
 
-// A product x W^T. Rows are given as the precision's pack_rows makes them, or as floats if it has none.
+// A product x W^T. Its rows are packed by the precision's pack_rows, or are floats if it has none.
 struct Gemm {
   const void* a;
   ptrdiff_t lda;          // bytes from row to row
@@ -45,7 +45,7 @@ struct Gemm {
   PackedWeights w;
 };
 
-// Rows of floats made into rows of a product.
+// Packs rows of floats as rows of a product.
 struct PackRowsArgs {
   const float* x;
   ptrdiff_t ldx;
@@ -61,7 +61,8 @@ struct DenseArgs {
   const float* bias;  // (units * 16), or null
   float* out;
   ptrdiff_t ldo;
-  ptrdiff_t out_panel = kPanel;  // floats from a panel of columns to the next; if others, unit ranges are whole panels
+  ptrdiff_t out_panel =
+      kPanel;  // floats from one panel of columns to the next; if not kPanel, unit ranges are whole panels
 };
 
 // One highway layer; units come in pairs (transform, carry) of the same 16 features. Rows of x and of out must be
@@ -77,10 +78,10 @@ struct HighwayArgs {
   float* gate = nullptr;       // likewise; null exactly when `transform` is
 };
 
-// What a backward pass needs of one token, one layer and one direction: for every panel of 16 cells the gates i, f, g,
-// o and the cell state before its clip, 16 floats each; then the projected output before its clip, padded to kUnit.
+// Saved for the backward pass per token, layer and direction: for every panel of 16 cells the gates i, f, g, o and the
+// cell state before its clip, 16 floats each; then the projected output before its clip, padded to kUnit.
 constexpr int kSavedPanel = 5 * kUnit;
-constexpr int kSavedCell = 4 * kUnit;  // of the cell state in its panel
+constexpr int kSavedCell = 4 * kUnit;  // offset of the cell state in its panel
 
 // Gates and cell update of one time step.
 struct LstmGatesArgs {
@@ -91,9 +92,9 @@ struct LstmGatesArgs {
   int64_t c_rows;
   void* m;          // (rows, cells) sigmoid(o) * tanh(c), as rows of the projection's product
   ptrdiff_t ldm;    // bytes
-  float* m_scales;  // int8: (rows), 1/127 each before a row begins; made NaN where m has one
+  float* m_scales;  // int8: (rows), 1/127 when a row begins; becomes NaN if m has a NaN
   float cell_clip;  // 0 disables it
-  bool reverse;     // walk the panels backwards: what the step before left in the cache is read first
+  bool reverse;     // walk the panels backwards, to read first what the previous step left in the cache
   float* saved;     // (rows, panels * kSavedPanel), or null
   ptrdiff_t ldsaved;
 };
@@ -149,15 +150,15 @@ struct CharCnnArgs {
   ptrdiff_t ldo;
 };
 
-// The kernels of one precision. All are null where an instruction set has no arithmetic of its own for it.
+// The kernels of one precision. All are null if an instruction set has no arithmetic of its own for it.
 struct ProductKernels {
-  int64_t (*row_bytes)(int64_t depth);                                         // of a row given to a product
-  void (*pack_rows)(const PackRowsArgs&, int64_t row_begin, int64_t row_end);  // null: rows are floats
+  int64_t (*row_bytes)(int64_t depth);                                         // of a row of a product
+  void (*pack_rows)(const PackRowsArgs&, int64_t row_begin, int64_t row_end);  // null if rows are floats
   void (*dense)(const DenseArgs&, int64_t unit_begin, int64_t unit_end);
   void (*highway)(const HighwayArgs&, int64_t pair_begin, int64_t pair_end);
   void (*lstm_gates)(const LstmGatesArgs&, int64_t panel_begin, int64_t panel_end);
   void (*lstm_project)(const LstmProjectArgs&, int64_t unit_begin, int64_t unit_end);
-  void (*lstm_backward)(const LstmBackwardArgs&, int64_t panel_begin, int64_t panel_end);  // float32 alone has it
+  void (*lstm_backward)(const LstmBackwardArgs&, int64_t panel_begin, int64_t panel_end);  // only float32 has it
 };
 
 struct KernelTable {
@@ -170,16 +171,16 @@ struct KernelTable {
   const ProductKernels& operator[](Precision precision) const { return products[static_cast<int>(precision)]; }
 };
 
-// One exported symbol an instruction-set unit; only those of the architecture built for exist.
+// One exported symbol per instruction-set unit; only those of the target architecture exist.
 extern "C" {
 const KernelTable* elmo_fast_kernels_generic();
 const KernelTable* elmo_fast_kernels_avx2();
 const KernelTable* elmo_fast_kernels_avx512();
 const KernelTable* elmo_fast_kernels_neon();
-// These add to another unit's table.
+// These extend another unit's table.
 const ProductKernels* elmo_fast_int8_avx2vnni();
 const ProductKernels* elmo_fast_int8_avx512vnni();
-const ProductKernels* elmo_fast_products_amx();  // kPrecisions of them, float32 not among them
+const ProductKernels* elmo_fast_products_amx();  // kPrecisions entries, of which float32's is empty
 }
 
 }  // namespace elmo_fast

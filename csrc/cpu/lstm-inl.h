@@ -2,7 +2,7 @@
 //
 //   c = sigmoid(i) * tanh(g) + sigmoid(f) * c, clipped;  m = sigmoid(o) * tanh(c)
 //   h = W_P m, clipped;  y = h (+ the layer's input)
-// and the way back through the cells. A clip passes no gradient where it bites.
+// and the backward pass through the cells. A clip passes no gradient where it takes effect.
 // Source: Sak et al. 2014, arXiv:1402.1128; clipping and skip connection as in bilm-tf.
 #pragma once
 
@@ -13,7 +13,7 @@
 namespace elmo_fast {
 namespace {
 
-// The 16 cells of one panel and one row. saved: kSavedPanel floats, or null.
+// Updates the 16 cells of one panel and one row. saved: kSavedPanel floats, or null.
 template <class V>
 void update_cells(const float* tile, const float* xw, float* c, float* m, float cell_clip, float* saved) {
   using U = UnitOf<V>;
@@ -43,7 +43,7 @@ void lstm_gates(const LstmGatesArgs& p, int64_t panel_begin, int64_t panel_end) 
         float* saved = p.saved ? p.saved + row * p.ldsaved + panel * kSavedPanel : nullptr;
         update_cells<V>(tile, p.xw[row] + panel * p.xw_panel, p.c + (panel * p.c_rows + row) * kUnit, m, p.cell_clip,
                         saved);
-        if constexpr (Product::kRoundsToIntegers) {  // an integer cannot say NaN, the row's scale can
+        if constexpr (Product::kRoundsToIntegers) {  // an integer cannot be NaN, but the row's scale can
           bool is_nan = false;
           for (const float x : m) is_nan |= x != x;
           // Several threads may write the same value here.
@@ -75,7 +75,7 @@ void lstm_project(const LstmProjectArgs& p, int64_t unit_begin, int64_t unit_end
   });
 }
 
-// The 16 cells of one panel and one row, backwards; dm: their gradient of m.
+// Backward pass of the 16 cells of one panel and one row; dm: their gradient with respect to m.
 template <class V>
 void update_cells_backward(const LstmBackwardArgs& p, int64_t row, int64_t panel, const float* dm) {
   using U = UnitOf<V>;

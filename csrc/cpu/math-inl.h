@@ -28,8 +28,8 @@ ELMO_FAST_INLINE typename V::F exp_bounded(typename V::F x) {
   return V::mul(V::add(p, V::set1(1.0f)), V::pow2_of_biased(t));
 }
 
-// 1 / (1 + e^-x). The bound of 88 lies where the result is no longer normal. The operand order of max and min lets a
-// NaN through.
+// 1 / (1 + e^-x). Beyond the bound of 88 the result is no longer a normal number. The operand order of max and min lets
+// a NaN through.
 template <class V>
 ELMO_FAST_INLINE typename V::F sigmoid(typename V::F x) {
   using F = typename V::F;
@@ -55,7 +55,7 @@ ELMO_FAST_INLINE typename V::F tanh(typename V::F x) {
   return V::select_less(magnitude, V::set1(0.625f), near, far);
 }
 
-// clamp(x, -bound, bound); a NaN stays one, as in torch.clamp.
+// clamp(x, -bound, bound); a NaN stays a NaN, as in torch.clamp.
 template <class V>
 ELMO_FAST_INLINE typename V::F clip(typename V::F x, typename V::F bound) {
   return V::min(bound, V::max(V::sub(V::zero(), bound), x));

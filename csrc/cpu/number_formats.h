@@ -1,6 +1,7 @@
-// bfloat16 and int8 as the packing and every kernel round to them: round to nearest, ties to even.
+// Rounding to bfloat16 and int8, as used by the packing and by every kernel: to nearest, ties to even.
 //
-// Compiled into the instruction-set units too, hence no standard header with functions and internal linkage.
+// This is compiled into the instruction-set units too, so it includes no standard header with functions and has
+// internal linkage.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ inline float float_of(uint32_t u) {
   return x;
 }
 
-// The upper half of a float; a NaN stays one.
+// Rounds to the upper half of a float; a NaN stays a NaN.
 inline uint16_t to_bfloat16(float x) {
   const uint32_t u = bits_of(x);
   const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
@@ -30,8 +31,8 @@ inline uint16_t to_bfloat16(float x) {
 
 inline float from_bfloat16(uint16_t h) { return float_of(static_cast<uint32_t>(h) << 16); }
 
-// x as a sum of kTerms bfloat16 numbers, largest first; three hold every bit of a float. A term after an infinite or
-// NaN one is zero.
+// Splits x into a sum of kTerms bfloat16 numbers, largest first; three hold every bit of a float. A term after an
+// infinite or NaN one is zero.
 template <int kTerms>
 inline void split_bfloat16(float x, uint16_t* terms) {
 #pragma GCC unroll 3
@@ -44,7 +45,7 @@ inline void split_bfloat16(float x, uint16_t* terms) {
 
 constexpr float kInt8Max = 127.0f;
 
-// The nearest integer to a value of magnitude below 2^22; anything, but defined, for NaN.
+// Returns the integer nearest to a value of magnitude below 2^22; for NaN an arbitrary but defined value.
 inline int32_t nearest_integer(float x) {
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: the sum's low bits are the integer
   return static_cast<int32_t>(bits_of(x + kMagic)) - 0x4b400000;

@@ -9,7 +9,7 @@
 namespace elmo_fast {
 namespace {
 
-// Row `depth` values long, as the format rounds it, column j of a unit.
+// Packs one row of `depth` values, rounded to the format, as column j of a unit.
 void pack_float32(const float* row, int64_t depth, int64_t j, float* unit) {
   for (int64_t k = 0; k < depth; ++k) unit[k * kUnit + j] = row[k];
 }
@@ -24,7 +24,7 @@ void pack_bfloat16(const float* row, int64_t depth, int64_t j, uint16_t* unit) {
   for (int64_t k = 0; k < depth; ++k) {
     uint16_t terms[kTerms];
     split_bfloat16<kTerms>(row[k], terms);
-    // A remainder of half a unit can round up to a tie, which splits the other way when it is packed again.
+    // A remainder of half a unit can round up to a tie, which would be split the other way when it is packed again.
     if (kTerms == 2) split_bfloat16<kTerms>(from_bfloat16(terms[0]) + from_bfloat16(terms[1]), terms);
     for (int i = 0; i < kTerms; ++i) unit[term_index<kTerms>(k, j, i)] = terms[i];
   }
@@ -39,14 +39,14 @@ void unpack_bfloat16(const uint16_t* unit, int64_t depth, int64_t j, float* row)
   }
 }
 
-// The scale of which 127 steps are the row's largest magnitude. NaN if the row has one.
+// Returns the scale for which 127 steps are the row's largest magnitude; NaN if the row has one.
 float int8_scale(const float* row, int64_t depth) {
   float largest = 0.0f;
   for (int64_t k = 0; k < depth; ++k) {
     const float x = std::fabs(row[k]);
     if (x > largest || x != x) largest = x;
   }
-  // 127 * scale must give the same scale again, or a matrix would change when it is unpacked and packed.
+  // 127 * scale must give the same scale again, or a matrix would change when it is unpacked and packed again.
   float scale = largest / kInt8Max;
   for (int i = 0; i < 4 && kInt8Max * scale / kInt8Max != scale; ++i) scale = kInt8Max * scale / kInt8Max;
   return scale;

@@ -1,4 +1,4 @@
-// A precision's name, and what it runs as here. Never chosen for the user.
+// The names of precisions, and what they run as on this machine. A precision is never chosen for the user.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace elmo_fast {
 Precision parse_precision(const std::string& name);
 const char* name_of(Precision precision);
 
-// What a model asked for in this precision runs as with the instruction set in use: itself, or float32.
+// Returns what a model that is packed now in this precision runs as: the same precision, or float32.
 Precision precision_in_use(Precision asked);
 
 }  // namespace elmo_fast

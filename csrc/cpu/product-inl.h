@@ -1,10 +1,11 @@
-// What a product is, and the walk over panels that those on vector registers share.
+// The interface of a product, and the walk over panels that is shared by those on vector registers.
 //
 // A Product computes x W^T for one number format. It is a class of static functions:
-//   row_bytes(depth), kPacksRows, pack_rows(args, begin, end)   how rows are given to it, see kernels.h
-//   store(row, column, values)       16 floats into a row given to it, for the rows that a kernel makes itself (m)
+//   row_bytes(depth), kPacksRows, pack_rows(args, begin, end)   the format of its rows, see kernels.h
+//   store(row, column, values)       stores 16 floats in such a row, for the rows that a kernel computes itself (m)
 //   for_each_panel(gemm, unit_begin, unit_end, reverse, finish) walks up to four units at a time, and calls
-//     finish(row, unit, units, tile) for every row: tile is the row's sums, units * 16 floats, and free to overwrite
+//     finish(row, unit, units, tile) for every row: tile holds the row's sums, units * 16 floats, and may be
+//     overwritten
 #pragma once
 
 #include "cpu/always_inline.h"
@@ -15,8 +16,8 @@ namespace {
 
 constexpr int64_t round_up_to(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// Calls body(unit, units, next) for panels of up to kGateUnits units, in ascending or descending order. next: the unit
-// that the panel after this one starts with; after the last one its own, where a walk back would start.
+// Calls body(unit, units, next) for panels of up to kGateUnits units, in ascending or descending order. next: the first
+// unit of the following panel; for the last panel its own, where a walk back would start.
 template <class Body>
 void for_each_unit_group(int64_t unit_begin, int64_t unit_end, bool reverse, Body body) {
   const int64_t groups = (unit_end - unit_begin + kGateUnits - 1) / kGateUnits;
@@ -34,8 +35,9 @@ inline const char* unit_of(const PackedWeights& w, int64_t unit) {
 
 // for_each_panel of a Product that computes a block's tile at once:
 //   Product::tile(gemm, row_begin, rows, unit, units, next_unit, tile) for up to kRowBlock rows.
-// Row blocks, of equal height, are outside: rows would come back to the cache with every panel, weights do with every
-// block, and those are fewer. Each block walks back over the panels of the one before.
+// The loop over row blocks, which have equal height, is the outer one: otherwise the rows would be read again for every
+// panel, while now the weights are read again for every block, and there are fewer blocks. Each block walks the panels
+// in the opposite direction of the one before.
 template <class Product, class Finish>
 void walk_panels(const Gemm& g, int64_t unit_begin, int64_t unit_end, bool reverse, Finish finish) {
   alignas(64) float tile[kRowBlock * kPanel];

@@ -10,7 +10,7 @@
 namespace elmo_fast {
 namespace {
 
-// Applies an element-wise function to n values; the last ones go through a padded copy.
+// Applies an element-wise function to n values; the remainder goes through a padded copy.
 template <class V, typename V::F (*kFunction)(typename V::F)>
 void map_values(const float* x, float* y, int64_t n) {
   int64_t i = 0;
@@ -39,7 +39,7 @@ constexpr ProductKernels float32_kernels() {
   return k;
 }
 
-// Dot: what the instruction set offers for int8.
+// Dot: the instruction set's int8 sums.
 template <class V, class Dot>
 constexpr KernelTable make_table(const char* name) {
   return {name,

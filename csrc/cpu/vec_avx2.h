@@ -1,4 +1,4 @@
-// AVX2 + FMA: 8 floats a register, 16 registers. Meaning of each function: vec_generic.h.
+// AVX2 + FMA: 8 floats per register, 16 registers. vec_generic.h specifies each function.
 #pragma once
 
 #include <immintrin.h>

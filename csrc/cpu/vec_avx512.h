@@ -1,4 +1,4 @@
-// AVX-512F: 16 floats a register, 32 registers. Meaning of each function: vec_generic.h.
+// AVX-512F: 16 floats per register, 32 registers. vec_generic.h specifies each function.
 #pragma once
 
 // A test compiles this file with portable stand-ins for the intrinsics, so that it is checked on any machine.

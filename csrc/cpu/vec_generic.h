@@ -3,10 +3,10 @@
 // A Vec is a set of static functions over a register type F of kWidth floats:
 //   fma(a, b, c) is a * b + c, rounded once; min(a, b) is (a < b) ? a : b and max(a, b) is (a > b) ? a : b, so a NaN in
 //   either gives b; max_or_nan(a, b) is NaN if either is; select_less(a, b, x, y) is (a < b) ? x : y; pow2_of_biased(t)
-//   reads n from t = n + 1.5 * 2^23 and gives 2^n for -126 <= n <= 127; load_low_halves and load_high_halves widen the
-//   one or the other bfloat16 of each of kWidth pairs.
-// kMaxAccumulators is how many registers a tile may hold, kMaxRows the rows of the largest tile; kPrefetches
-// whether prefetch() does anything.
+//   reads n from t = n + 1.5 * 2^23 and returns 2^n for -126 <= n <= 127; load_low_halves and load_high_halves widen
+//   the first or the second bfloat16 of each of kWidth pairs.
+// kMaxAccumulators is the number of registers that a tile may occupy, kMaxRows the number of rows of the largest tile;
+// kPrefetches says whether prefetch() does anything.
 #pragma once
 
 #include "cpu/kernels.h"

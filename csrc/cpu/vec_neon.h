@@ -1,4 +1,4 @@
-// AArch64 Advanced SIMD: 4 floats a register, 32 registers. Meaning of each function: vec_generic.h.
+// AArch64 Advanced SIMD: 4 floats per register, 32 registers. vec_generic.h specifies each function.
 #pragma once
 
 #include <arm_neon.h>
@@ -25,7 +25,7 @@ struct NeonVec {
   static F mul(F a, F b) { return vmulq_f32(a, b); }
   static F div(F a, F b) { return vdivq_f32(a, b); }
   static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
-  // vminq/vmaxq would return a NaN operand: the comparison keeps x86's rule.
+  // vminq/vmaxq would return a NaN operand; the comparison follows x86's rule.
   static F min(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static F max(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
   static F max_or_nan(F a, F b) { return vbslq_f32(vceqq_f32(a, a), max(a, b), a); }

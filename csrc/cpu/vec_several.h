@@ -1,6 +1,6 @@
-// Several vectors side by side as one. What is computed on them advances in lockstep: the chain of dependent operations
-// in a sigmoid or tanh is longer than a processor looks ahead, and alone would leave most of its units idle.
-// Meaning of each function: vec_generic.h.
+// Several vectors used side by side as one, so that their computations advance in lockstep: the chain of dependent
+// operations in a sigmoid or tanh is longer than a processor looks ahead, and a single chain would leave most of its
+// units idle. vec_generic.h specifies each function.
 #pragma once
 
 #include "cpu/always_inline.h"
@@ -56,7 +56,7 @@ struct Several {
   }
 };
 
-// A unit's columns, all at once.
+// All columns of a unit at once.
 template <class V>
 using UnitOf = Several<V, kUnit / V::kWidth>;
 

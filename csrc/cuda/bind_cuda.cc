@@ -1,5 +1,6 @@
-// The binding of the CUDA kernels: pointers are integers, as torch's data_ptr() and cuda_stream give them. It refuses
-// what no tensor could be; shapes, dtypes and devices are checked where the tensors are known.
+// The binding of the CUDA kernels. Pointers are integers, as returned by torch's data_ptr() and cuda_stream. It rejects
+// addresses and sizes that no tensor could have; shapes, dtypes and devices are checked by the caller, who has the
+// tensors.
 #include "cuda/bind_cuda.h"
 
 #include <pybind11/stl.h>
@@ -16,7 +17,7 @@ namespace {
 namespace py = pybind11;
 using gpu::Storage;
 
-constexpr size_t kVectorBytes = 16;  // of what kernels read a vector at a time
+constexpr size_t kVectorBytes = 16;  // alignment of the arrays that kernels read a vector at a time
 
 enum class Address { kNeeded, kOptional };
 
@@ -134,7 +135,7 @@ void scalar_mix(int device, Storage storage, gpu::ScalarMixParams p, const std::
 }  // namespace
 
 void bind_cuda(py::module_& m) {
-  // Everything is this module's own: the tests load the emulated one beside it.
+  // All classes are local to the module, because the tests load the emulated module beside it.
   py::register_local_exception<gpu::Error>(m, "CudaError", PyExc_RuntimeError);
   py::enum_<Storage>(m, "Storage", py::module_local())
       .value("float32", Storage::kFloat32)

@@ -1,5 +1,6 @@
-// Character CNN as a table look-up: what a character at one place of a window adds to each filter was multiplied out
-// when the model was loaded. A block is one word and 256 filters, so that a warp reads a table's row in one piece.
+// The character CNN as a table look-up: the contribution of each character at each place of a window to each filter was
+// computed when the model was loaded. A block is one word and 256 filters, so that a warp reads a table row in one
+// piece.
 //
 // Source: Kim et al. 2016, arXiv:1508.06615.
 #include "cuda/launch.h"
@@ -23,7 +24,7 @@ GPU_KERNEL void char_cnn_kernel(CharCnnParams p) {
 
   bool known = true;
   for (int i = 0; i < p.max_characters; ++i) known = known && ids[i] >= 0 && ids[i] < p.n_ids;
-  // From `tail` on all characters are the same, padding mostly: of the windows there the first stands for all.
+  // From `tail` on all characters are equal, mostly padding, so the first window there has the same sum as all others.
   int tail = p.max_characters - 1;
   while (tail > 0 && ids[tail - 1] == ids[p.max_characters - 1]) --tail;
   if (mutated(Mutant::kCharCnnTail)) --tail;

@@ -15,7 +15,7 @@ CurrentDevice::~CurrentDevice() {
   try {
     if (current_device() != before_) choose_device(before_);
   } catch (const Error&) {
-    // The launch inside has met the same error and thrown it.
+    // A launch inside has met the same error and thrown it.
   }
 }
 

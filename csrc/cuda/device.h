@@ -8,7 +8,7 @@
 namespace elmo_fast {
 namespace gpu {
 
-// An error of the CUDA runtime: what was attempted, and CUDA's own words.
+// An error of the CUDA runtime: what was attempted, and CUDA's own message.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -17,7 +17,7 @@ struct DeviceProperties {
   std::string name;
   int capability = 0;  // 10 * major + minor
   int multiprocessors = 0;
-  size_t shared_bytes = 0;   // most shared memory that one block can ask for
+  size_t shared_bytes = 0;   // the largest amount of shared memory that one block can request
   bool cooperative = false;  // whether a grid can synchronise
 };
 
@@ -27,11 +27,11 @@ constexpr int kOldestCapability = 75;  // the oldest that CUDA 13 compiles for
 int device_count();
 DeviceProperties device_properties(int device);
 
-// Makes a device this thread's current one for as long as it lives. This module has a CUDA runtime of its own, beside
-// PyTorch's, but both go by the driver's current context: it is left as it was found.
+// Makes a device the current one of this thread while it is alive. This module has its own CUDA runtime beside
+// PyTorch's, but both use the driver's current context, so it is restored afterwards.
 class CurrentDevice {
  public:
-  explicit CurrentDevice(int device);  // throws Error where it is not there
+  explicit CurrentDevice(int device);  // throws Error if there is no such device
   ~CurrentDevice();
   CurrentDevice(const CurrentDevice&) = delete;
 

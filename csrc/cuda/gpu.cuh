@@ -1,8 +1,8 @@
-// The one seam between the kernels and what runs them: CUDA under nvcc, or the emulator of tests/gpu_emu/ under a host
-// compiler. No other file of this folder asks which of the two it is.
+// The only seam between the kernels and what runs them: CUDA under nvcc, or the emulator of tests/gpu_emu/ under a host
+// compiler. No other file of this folder depends on which of the two it is.
 //
-// A kernel is a function of one plain struct. It takes thread and block numbers, barriers, shuffles and shared memory
-// from here, computes in float, and has no inline assembly.
+// A kernel is a function of one plain struct. It uses the thread and block numbers, barriers, shuffles and shared
+// memory defined here, computes in float, and has no inline assembly.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,7 @@ struct LaunchConfig {
 #define GPU_KERNEL __global__
 #define GPU_DEVICE __device__ __forceinline__
 #define GPU_SHARED(type, name, n) __shared__ type name[n]
-// Dynamic shared memory; gpu::piece takes arrays out of it.
+// Dynamic shared memory, of which gpu::piece takes arrays.
 #define GPU_DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
 
 namespace elmo_fast {
@@ -58,7 +58,7 @@ GPU_DEVICE int block_z() { return static_cast<int>(blockIdx.z); }
 
 GPU_DEVICE void block_barrier() { __syncthreads(); }
 GPU_DEVICE void grid_barrier() { cooperative_groups::this_grid().sync(); }
-// The value of the lane whose number differs in `bits`; all 32 lanes take part.
+// Returns the value of the lane whose number differs in `bits`; all 32 lanes take part.
 GPU_DEVICE float shuffle_xor(float value, int bits) { return __shfl_xor_sync(0xffffffffu, value, bits); }
 
 template <class T>
@@ -90,9 +90,9 @@ void launch(const char* name, void (*kernel)(Params), const LaunchConfig& config
   check(cudaLaunchKernelEx(&c, kernel, params), std::string("launching ") + name);
 }
 
-// Allows a kernel all the dynamic shared memory that the device has (the limit is the kernel's, which models of several
-// sizes share), and returns how many of its blocks fit a multiprocessor at a time. Belongs to a warm-up: it may load
-// the module.
+// Lets a kernel use all dynamic shared memory of the device (the limit belongs to the kernel, which models of several
+// sizes share), and returns how many of its blocks fit on a multiprocessor at a time. Call it during warm-up: it may
+// load the module.
 template <class Params>
 int allow_shared(const char* name, void (*kernel)(Params), const LaunchConfig& config, size_t most) {
   const auto* f = reinterpret_cast<const void*>(kernel);
@@ -142,7 +142,7 @@ GPU_DEVICE void sync_grid(Mutant without) {
   if (!mutated(without)) grid_barrier();
 }
 
-// A condition that a mutant takes for granted.
+// A condition that a mutant assumes to be true.
 GPU_DEVICE bool holds(Mutant always, bool condition) { return condition || mutated(always); }
 
 }  // namespace gpu

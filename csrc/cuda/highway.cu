@@ -1,4 +1,4 @@
-// The gates of a highway layer, behind the dense product of both of its halves.
+// The gates of a highway layer, applied after the dense product of both of its halves.
 //
 // Source: Srivastava et al. 2015, arXiv:1505.00387.
 #include "cuda/launch.h"

@@ -1,5 +1,5 @@
-// What the launchers take: device pointers and sizes, every shape written down. Weights and activations are in the
-// storage type (float32, float16 or bfloat16), states and cells' outputs in float32. Gate order: i, f, g, o.
+// Arguments of the launchers: device pointers and sizes, with every shape. Weights and activations are in the storage
+// type (float32, float16 or bfloat16), states and the cells' outputs in float32. Gate order: i, f, g, o.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,12 @@ enum class Storage { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2 };
 
 constexpr int kMostConvolutions = 16;
 constexpr int kMostLayers = 8;
-constexpr int kPadded =
-    8;  // rows that kernels read 16 bytes at a time are padded with zeros to whole multiples of this
+constexpr int kPadded = 8;  // rows that kernels read 16 bytes at a time are padded with zeros to multiples of this
 
 struct CharCnnParams {
   const int32_t* char_ids;  // (n, max_characters)
-  // For each convolution (width, n_ids, n_filters): what a character at this place of a window adds to a filter.
+  // For each convolution (width, n_ids, n_filters): the contribution of a character at this place of a window to a
+  // filter.
   const void* tables;
   const float* bias;  // (n_filters)
   void* out;          // (n, n_filters); NaN in a row with an id outside 0 to n_ids - 1
@@ -43,22 +43,22 @@ struct ScalarMixParams {
   int n_layers, batch_size, num_timesteps, dim;
 };
 
-// One layer, both directions, rows sorted by length, longest first. Tokens are in step order, each direction its own:
-// the token of row r at step s stands at first_of_step[s] + r.
+// One layer, both directions; rows are sorted by length, longest first. Each direction stores its tokens in its own
+// step order: the token of row r at step s has index first_of_step[s] + r.
 struct LstmLayerParams {
   const void* state_weights[2];       // (4 * cell_size, padded projection_dim)
   const void* projection_weights[2];  // (projection_dim, padded cell_size)
   const void* xw[2];                  // (rows of the chunk's input product, 4 * cell_size), bias included
-  const int32_t* slots[2];            // (tokens): a token's row of xw; null: tokens from first_token on, in order
-  const void* below[2];               // (tokens, projection_dim): the layer's input, to be added to its output; or null
-  void* above[2];                     // (tokens, projection_dim): the next layer's input, or null
-  void* out;                          // (batch_size, num_timesteps, 2 * projection_dim)
-  const int32_t* lengths;             // (rows)
-  const int32_t* rows;                // (rows): a row's number in the batch
-  float* h;                           // (2, n_rows, padded projection_dim)
-  float* c;                           // (2, n_rows, cell_size)
-  float* m;                           // (2, n_rows, padded cell_size)
-  float cell_clip, proj_clip;         // 0: none
+  const int32_t* slots[2];     // (tokens): each token's row of xw; null: the tokens from first_token on, in order
+  const void* below[2];        // (tokens, projection_dim): the layer's input, added to its output; or null
+  void* above[2];              // (tokens, projection_dim): the next layer's input, or null
+  void* out;                   // (batch_size, num_timesteps, 2 * projection_dim)
+  const int32_t* lengths;      // (rows)
+  const int32_t* rows;         // (rows): each row's number in the batch
+  float* h;                    // (2, n_rows, padded projection_dim)
+  float* c;                    // (2, n_rows, cell_size)
+  float* m;                    // (2, n_rows, padded cell_size)
+  float cell_clip, proj_clip;  // 0: none
   int n_rows, num_timesteps, projection_dim, cell_size;
   int64_t first_token;
 };

@@ -1,4 +1,4 @@
-// What both LSTM kernels are made of: a warp's cell, and a block's four outputs, for a tile of R rows.
+// The building blocks of both LSTM kernels: a warp's cell and a block's four outputs, for a tile of R rows.
 //
 //   c = sigmoid(i) * tanh(g) + sigmoid(f) * c, clipped;  m = sigmoid(o) * tanh(c)
 //   h = W_P m, clipped;  y = h (+ the layer's input)
@@ -11,18 +11,18 @@
 namespace elmo_fast {
 namespace gpu {
 
-// One step of one direction, and where its tokens stand.
+// One step of one direction, and the location of its tokens.
 struct Step {
   int number, direction;
-  int n_active;         // rows that are at least this long, where that is known on the host; else all of them
+  int n_active;         // rows that are at least this long if the host knows that, else all rows
   int64_t first_token;  // of this step
 };
 
 // A row of a tile at one step.
 struct TileRow {
   int row;
-  bool live;      // it is one, and the sentence is that long
-  int64_t token;  // its place in step order
+  bool live;      // the row exists and its sentence is long enough
+  int64_t token;  // its index in step order
 };
 
 GPU_DEVICE TileRow tile_row(const LstmLayerParams& p, const Step& s, int row, Mutant row_bound, Mutant length_bound) {
@@ -30,8 +30,8 @@ GPU_DEVICE TileRow tile_row(const LstmLayerParams& p, const Step& s, int row, Mu
   return {row, exists && holds(length_bound, s.number < p.lengths[row]), s.first_token + row};
 }
 
-// sums[4 * r + i] += four rows of weights times R rows of x, over this lane's part of k: a vector at `first`, and then
-// every `step`. depth and the rows' lengths are multiples of kPadded.
+// sums[4 * r + i] += four rows of weights times R rows of x, over this lane's part of k: one vector at `first` and at
+// every `step` after it. depth and the rows' lengths are multiples of kPadded.
 template <class T, int R>
 GPU_DEVICE void dot_four(const T* const (&w)[4], const float* const (&x)[R], int first, int step, int depth,
                          float (&sums)[4 * R]) {
@@ -57,8 +57,8 @@ GPU_DEVICE void dot_four(const T* const (&w)[4], const float* const (&x)[R], int
   }
 }
 
-// Adds N values over the lanes of a warp; lane l returns the sum of value l % N. Each exchange halves what a lane still
-// has to add: N - 1 shuffles and log2(32 / N) more, where N sums one by one would take 5 N.
+// Adds N values over the lanes of a warp; lane l returns the sum of value l % N. Each exchange halves the number of
+// values that a lane still has to add: N - 1 shuffles and log2(32 / N) more, while N separate sums would take 5 N.
 template <int N, int kAll = N>
 GPU_DEVICE float warp_sums(const float (&v)[N]) {
   if constexpr (N == 1) {
@@ -67,7 +67,7 @@ GPU_DEVICE float warp_sums(const float (&v)[N]) {
     for (int bits = kAll; bits < kWarp; bits *= 2) sum += shuffle_xor(sum, bits);
     return sum;
   } else {
-    // A new array at each halving: one whose size changes would be kept in memory, not in registers.
+    // Each halving uses a new array: one whose size changes would be kept in memory, not in registers.
     float half[N / 2];
     const bool upper = (thread() & (N / 2)) != 0;
 #pragma unroll
@@ -80,11 +80,11 @@ GPU_DEVICE float warp_sums(const float (&v)[N]) {
   }
 }
 
-GPU_DEVICE float clip(float x, float bound) {  // a NaN stays one
+GPU_DEVICE float clip(float x, float bound) {  // a NaN stays a NaN
   return bound > 0.0f ? (x > bound ? bound : x < -bound ? -bound : x) : x;
 }
 
-// Copies rows [first_row, first_row + R) of x, zero from n_rows on, into shared memory.
+// Copies rows [first_row, first_row + R) of x into shared memory, with zeros from n_rows on.
 template <int R>
 GPU_DEVICE void stage_rows(const float* x, int row_size, int first_row, int n_rows, float* staged) {
   for (int i = thread(); i < R * row_size; i += block_size()) {
@@ -93,7 +93,7 @@ GPU_DEVICE void stage_rows(const float* x, int row_size, int first_row, int n_ro
   }
 }
 
-// One cell of R rows; the whole warp takes part.
+// Updates one cell of R rows; the whole warp takes part.
 //   w: (4 gates of the cell, gate_stride apart), of padded projection_dim weights each
 //   staged: (R, padded projection_dim), the rows' h
 template <class T, int R>
@@ -130,8 +130,9 @@ GPU_DEVICE void update_cell(const LstmLayerParams& p, const Step& s, int first_r
   }
 }
 
-// Outputs first_output to first_output + 3 of R rows; the whole block takes part, its warps split the sum.
-//   w: (4, padded cell_size) weights; of the rows beyond projection_dim none is read
+// Computes outputs first_output to first_output + 3 of R rows; the whole block takes part, and its warps divide the
+// sum.
+//   w: (4, padded cell_size) weights; rows beyond projection_dim are not read
 //   partials: (warps, 4 * R) floats of shared memory
 template <class T, int R>
 GPU_DEVICE void project_outputs(const LstmLayerParams& p, const Step& s, int first_row, int first_output, const T* w,

@@ -49,7 +49,7 @@ GPU_KERNEL void lstm_persistent_kernel(LstmPersistentParams p) {
   for (int i = 0; i < smaller(p.held_outputs, n_outputs); ++i)
     copy_row(projection_weights + static_cast<int64_t>(first_output + i) * m_size,
              outputs + static_cast<int64_t>(i) * m_size, m_size);
-  // No barrier here: the first rows of h are staged behind one before anything held is read.
+  // No barrier is needed here: the first rows of h are staged, followed by one, before the held weights are read.
 
   for (int number = p.first_step; number < p.last_step; ++number) {
     const int64_t first_token = p.first_of_step[number];
@@ -69,7 +69,7 @@ GPU_KERNEL void lstm_persistent_kernel(LstmPersistentParams p) {
     sync_grid(Mutant::kGridSyncCells);
     for (int first_row = 0; first_row < s.n_active; first_row += R) {
       for (int i = 0; i < n_outputs; i += 4) {
-        // Held are whole groups of four; project_outputs reads no row beyond the last output.
+        // Whole groups of four are held; project_outputs reads no row beyond the last output.
         const T* w = i < p.held_outputs ? outputs + static_cast<int64_t>(i) * m_size
                                         : projection_weights + static_cast<int64_t>(first_output + i) * m_size;
         project_outputs<T, R>(layer, s, first_row, first_output + i, w, partials);

@@ -1,8 +1,9 @@
 // One LSTM step as two kernels, both directions in one launch: cells, then outputs. The stream orders the steps.
 //
-// All weights are read at every step, once for a tile of up to 8 rows. The tiles are the grid's fastest index: blocks
-// that read the same weights run together, and all but the first find them in the L2 cache. Blocks are many, so that
-// the memory system is busy even for a single row: at cell_size 4096, 512 of 8 cells and 128 of 4 outputs a direction.
+// All weights are read at every step, once per tile of up to 8 rows. Tiles are the fastest index of the grid, so blocks
+// that read the same weights run together, and all but the first find them in the L2 cache. There are many blocks, so
+// that the memory system is busy even for a single row: at cell_size 4096, 512 of 8 cells and 128 of 4 outputs per
+// direction.
 #include "cuda/launch.h"
 #include "cuda/lstm_cell.cuh"
 #include "cuda/template_choice.cuh"
@@ -52,7 +53,7 @@ unsigned ceil_div(int a, int b) { return static_cast<unsigned>((a + b - 1) / b);
 
 void launch_lstm_steps(Storage storage, const LstmLayerParams& layer, const int32_t* first_of_step, int first_step,
                        int last_step, void* stream) {
-  constexpr size_t kEveryGpuHas = 48 * 1024;  // of shared memory a block
+  constexpr size_t kEveryGpuHas = 48 * 1024;  // bytes of shared memory per block
   const size_t row_bytes = static_cast<size_t>(padded(layer.projection_dim)) * sizeof(float);
   if (row_bytes > kEveryGpuHas)
     throw Error("projection_dim: expected at most " + std::to_string(kEveryGpuHas / sizeof(float)) +

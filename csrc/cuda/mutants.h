@@ -1,5 +1,5 @@
-// The faults that the tests can plant in the kernels, one at a time, to see that each is caught: every barrier, bound,
-// mask and clip has one. They exist in the emulated build alone; nvcc sees constants.
+// The faults that the tests plant in the kernels, one at a time, to see that each is caught: every barrier, bound, mask
+// and clip has one. They exist only in the emulated build; nvcc sees constants.
 #pragma once
 
 namespace elmo_fast {

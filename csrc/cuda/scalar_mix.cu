@@ -1,4 +1,4 @@
-// The weighted sum of a biLM's layers, without the sentence markers and zero on padding, in one pass over memory.
+// The weighted sum of a biLM's layers in one pass over memory, without the sentence markers and zero on padding.
 //
 // Source: Peters et al. 2018, arXiv:1802.05365, equation 1.
 #include "cuda/launch.h"

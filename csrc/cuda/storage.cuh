@@ -1,4 +1,4 @@
-// What weights and activations are stored in. Every kernel computes in float.
+// The types in which weights and activations are stored. Every kernel computes in float.
 #pragma once
 
 #include "cuda/gpu.cuh"
@@ -19,13 +19,13 @@ GPU_DEVICE float to_float(Bfloat16 x) { return word_to_float(static_cast<uint32_
 
 GPU_DEVICE void store(float* p, float x) { *p = x; }
 GPU_DEVICE void store(Half* p, float x) { p->bits = float_to_half(x); }
-GPU_DEVICE void store(Bfloat16* p, float x) {  // to nearest, ties to even; a NaN stays one
+GPU_DEVICE void store(Bfloat16* p, float x) {  // rounds to nearest, ties to even; a NaN stays a NaN
   const uint32_t u = float_to_word(x);
   const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   p->bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
 }
 
-// Values in 16 bytes, the widest load there is.
+// The number of values in 16 bytes, the widest load.
 template <class T>
 constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 

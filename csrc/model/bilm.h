@@ -50,8 +50,8 @@ class BiLm {
   std::vector<int64_t> bos_, eos_;  // (M): the sentence markers
 };
 
-// The second half of a biLM alone: the call's x is a table of token embeddings, and its out has a layer more than
-// `BiLstm::run` takes, (L + 1, B, T, 2P). mask (B, T): layer 0 is zero where it is false.
+// The second half of a biLM alone: the call's x is a table of token embeddings, and its out has one layer more than
+// that of `BiLstm::run`: (L + 1, B, T, 2P). mask (B, T): layer 0 is zero where it is false.
 void run_layers(const BiLstm& lstm, BiLstmCall call, const bool* mask, int num_threads);
 
 }  // namespace elmo_fast

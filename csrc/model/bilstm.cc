@@ -11,15 +11,16 @@
 namespace elmo_fast {
 namespace {
 
-// Recurrent weights of both directions below which they run side by side, half of the threads each: no thread then
-// waits for another at every step. Above it one direction at a time has the shared cache to itself.
+// If the recurrent weights of both directions are smaller than this, the directions run side by side on half of the
+// threads each, so that fewer threads meet at every step. Above it one direction at a time has the shared cache to
+// itself.
 constexpr int64_t kSideBySideBytes = int64_t{24} << 20;
 
 }  // namespace
 
 // Buffers of one direction. Row strides are padded so that rows do not alias in a cache set.
 struct BiLstm::Scratch {
-  // Rows as the precision's products take them.
+  // Rows in the format that the precision's products read.
   struct Rows {
     char* data = nullptr;
     ptrdiff_t stride;  // bytes
@@ -52,8 +53,8 @@ struct BiLstm::Scratch {
 
   float* cells(int64_t panel, int64_t lane) const { return c + (panel * lanes + lane) * kUnit; }
 
-  // Assigns the buffers if there is a workspace; returns the floats needed. With a `twin` that runs at another time,
-  // all but the layer outputs are shared with it.
+  // Assigns the buffers if a workspace is given; returns the number of floats needed. A `twin` is the scratch of the
+  // other direction when the two do not run at the same time: everything but the layer outputs is shared with it.
   int64_t carve(const BatchPlan& plan, int64_t layers, int64_t copies_of_h, int64_t input_rows, Workspace* workspace,
                 const Scratch* twin) {
     int64_t total = 0;
@@ -113,7 +114,7 @@ bool BiLstm::directions_fit_side_by_side() const {
 }
 
 void BiLstm::run(const BiLstmCall& call, int num_threads) const {
-  // What is kept for the backward pass stands in the order in which that one walks: a lane for each row.
+  // Saved activations are stored in backward-pass order, which needs a lane for each row.
   const std::vector<BatchPlan> plans = plan_batch(call.lengths, call.batch_size, !call.saved);
   pass_state_of_empty_rows(call);
   if (plans.empty()) clear_padding(Team(0, 1, nullptr, 0), call);
@@ -147,7 +148,7 @@ void BiLstm::clear_padding(const Team& team, const BiLstmCall& call) const {
 }
 
 void BiLstm::run_group(const BiLstmCall& call, const BatchPlan& plan, int num_threads) const {
-  const ProductKernels& kernel = kernels_for(format())[format()];  // once a call: set_isa may be called meanwhile
+  const ProductKernels& kernel = kernels_for(format())[format()];  // once per call: set_isa may be called meanwhile
   const int64_t layers = num_layers();
   const bool side_by_side = directions_fit_side_by_side();
   Scratch scratch[2] = {Scratch(*this, kernel, plan, call, 0), Scratch(*this, kernel, plan, call, 1)};
@@ -184,7 +185,8 @@ void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLst
 
   const auto [lane_begin, lane_end] = team.share(plan.lanes());
   for (int64_t lane = lane_begin; lane < lane_end; ++lane) {
-    std::memset(s.m.row(lane), 0, static_cast<size_t>(s.m.stride));  // what the weights' padding meets must be finite
+    // The padding of the weights is multiplied by these, so they must be finite.
+    std::memset(s.m.row(lane), 0, static_cast<size_t>(s.m.stride));
     load_state(call, s, layer, direction, lane, plan.row_at(lane));
   }
   auto turn = plan.turns.begin();
@@ -216,7 +218,7 @@ void BiLstm::run_direction(const ProductKernels& kernel, Team& team, const BiLst
       gemm.lda = s.ldy * static_cast<ptrdiff_t>(sizeof(float));
     }
     team.barrier();
-    // A thread multiplies the inputs of its own panels only, so no barrier is needed before the steps read them.
+    // Each thread multiplies the inputs of its own panels only, so no barrier is needed before the steps read them.
     kernel.dense({gemm, w.bias.data(), s.xw, kPanel, s.xw_panel}, panel_begin * kGateUnits, panel_end * kGateUnits);
     for (int64_t step = chunk.first; step < chunk.last; ++step) {
       run_step(kernel, team, call, plan, s, layer, direction, step);
@@ -253,7 +255,7 @@ void BiLstm::run_step(const ProductKernels& kernel, Team& team, const BiLstmCall
 
   Gemm h{s.h, s.ldh * static_cast<ptrdiff_t>(sizeof(float)), nullptr, n, w.state.view()};
   if (kernel.pack_rows) {
-    // All of h on every thread: an int8 row needs its largest value first, and this is cheaper than one more barrier.
+    // Every thread packs all of h: an int8 row needs its largest value first, and this is cheaper than another barrier.
     const int64_t first = team.rank() * plan.lanes();
     h.a = s.packed_h.row(first);
     h.lda = s.packed_h.stride;

@@ -1,4 +1,5 @@
-// The bidirectional LSTM with projection over ragged batches: schedule and memory, no arithmetic of its own.
+// The bidirectional LSTM with projection over ragged batches. This is schedule and memory only; kernels do the
+// arithmetic.
 #pragma once
 
 #include <algorithm>
@@ -17,33 +18,33 @@ namespace elmo_fast {
 // One call. L layers, P projection_dim, C cell_size, B batch_size, T num_timesteps.
 struct BiLstmCall {
   const float* x;          // (n_rows, input_size)
-  const int32_t* index;    // (B, T): row of x that step t of row b reads; looked at for t < lengths[b] only
+  const int32_t* index;    // (B, T): row of x that step t of row b reads; only read for t < lengths[b]
   const int64_t* lengths;  // (B), each in [0, T]
   int64_t batch_size;
   int64_t num_timesteps;
   float* h;    // (L, B, 2P) receives the final state; null: it is not wanted
   float* c;    // (L, B, 2C) likewise; null exactly when h is
   float* out;  // (L, B, T, 2P) layer outputs, forward half first; zeros beyond a row's length
-  // (L, 2, B * T, saved_size) for `LstmBackward`, or null. Of each layer and direction only the first rows are written,
-  // one a token, in the order of `token_order`. float32 only.
+  // (L, 2, B * T, saved_size) for `LstmBackward`, or null. Only the first rows of each layer and direction are written,
+  // one per token, in the order of `token_order`. float32 only.
   float* saved = nullptr;
   const float* initial_h = nullptr;  // (L, B, 2P), or null: zeros. May be h.
   const float* initial_c = nullptr;  // (L, B, 2C); null exactly when initial_h is. May be c.
 };
 
-// Floats that a backward pass needs of a token, a layer and a direction; kernels.h says which.
+// Floats per token, layer and direction that the backward pass needs; kernels.h lists them.
 inline int64_t saved_size(int64_t cell_size, int64_t projection_dim) {
   return round_up(cell_size, kUnit) / kUnit * kSavedPanel + round_up(projection_dim, kUnit);
 }
 
 class BiLstm {
  public:
-  // Layers in ascending order, one of each direction; throws std::invalid_argument if their sizes do not fit together.
+  // Layers in ascending order, one per direction; throws std::invalid_argument if their sizes do not match.
   using Layers = std::vector<std::shared_ptr<const LstmLayer>>;
   BiLstm(Layers forward, Layers backward, const BiLstmOptions& options);
 
-  // Rows of length 0 end with the state that they start with. Same bits for every batch composition, padding, thread
-  // count, instruction set.
+  // Rows of length 0 keep their initial state. The result has the same bits for every batch composition, padding,
+  // thread count and instruction set.
   void run(const BiLstmCall& call, int num_threads) const;
 
   int64_t num_layers() const { return static_cast<int64_t>(layers_[0].size()); }
@@ -66,7 +67,7 @@ class BiLstm {
                      Scratch& scratch, int64_t layer, int direction) const;
   void run_step(const ProductKernels& kernel, Team& team, const BiLstmCall& call, const BatchPlan& plan,
                 Scratch& scratch, int64_t layer, int direction, int64_t step) const;
-  // A lane's state: that of a row of the batch in, its own out.
+  // Copies a row's state from the batch into a lane, and back out of it.
   void load_state(const BiLstmCall& call, const Scratch& s, int64_t layer, int direction, int64_t lane,
                   int64_t row) const;
   void store_state(const BiLstmCall& call, const Scratch& s, int64_t layer, int direction, int64_t lane,

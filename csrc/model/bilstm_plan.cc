@@ -7,21 +7,22 @@
 namespace elmo_fast {
 namespace {
 
-// Rows of a plan. More would save nothing, and memory for a step's input product grows with them.
+// Rows per plan. More would save nothing, and the memory for a step's input product grows with their number.
 constexpr size_t kGroupRows = 512;
 
-constexpr int64_t kInputRows = 256;   // rows of a chunk's product
-constexpr int64_t kSharedRows = 512;  // the same where rows are shared: the more, the more tokens share one
+constexpr int64_t kInputRows = 256;   // rows of a chunk's product when each token has its own
+constexpr int64_t kSharedRows = 512;  // the same when tokens share rows: the larger, the more tokens share a row
 
 struct Lane {
   std::vector<int64_t> rows;
-  int64_t length;  // of all together
+  int64_t length;  // of all its rows together
 };
 
-// First fit, longest row first: a lane takes what still fits below the longest row. Longest lane first.
+// First fit, longest row first: a row joins a lane if together they are no longer than the longest row. Returns the
+// longest lane first.
 std::vector<Lane> fill_lanes(const int64_t* lengths, const std::vector<int64_t>& rows, bool end_to_end) {
   std::vector<Lane> lanes;
-  size_t full = 0;  // so many lanes from the first on have no room left
+  size_t full = 0;  // this many lanes, counted from the first, have no room left
   for (int64_t row : rows) {
     const auto fits = [&](const Lane& lane) { return lane.length + lengths[row] <= lengths[rows[0]]; };
     while (full < lanes.size() && (!end_to_end || lanes[full].length == lengths[rows[0]])) ++full;
@@ -87,7 +88,7 @@ InputChunks::InputChunks(const BatchPlan& plan) {
 
 InputChunks::InputChunks(const BatchPlan& plan, const BiLstmCall& call, int direction) {
   slots.resize(static_cast<size_t>(plan.num_tokens()));
-  std::vector<int32_t> seen;  // by row of x: its place in `sources`, if in this chunk
+  std::vector<int32_t> seen;  // by row of x: its index in `sources`, if it is in this chunk
   const auto source_of = [&](int64_t place) {
     return call.index[plan.row_at(place) * call.num_timesteps + plan.time_at(place, direction)];
   };
@@ -100,7 +101,7 @@ InputChunks::InputChunks(const BatchPlan& plan, const BiLstmCall& call, int dire
   for (int64_t step = 0; step < plan.steps(); ++step) {
     const auto before = static_cast<int64_t>(sources.size());
     if (chunks.empty()) chunks.push_back({0, 0, 0, 0});
-    // Filled tentatively; a step that makes the chunk too large starts the next one instead.
+    // Filled tentatively: a step that would make the chunk too large starts the next one instead.
     for (bool again = true; again;) {
       Chunk& chunk = chunks.back();
       for (int64_t at = plan.offset_at(step); at < plan.offset_at(step + 1); ++at) {

@@ -7,7 +7,7 @@
 namespace elmo_fast {
 namespace {
 
-// The tokens whose row is -1. They get the rows from `row` on.
+// Returns the tokens whose row is -1, and assigns them rows from `row` on.
 DistinctTokens take_missing(const DistinctTokens& tokens, int64_t max_characters, int32_t row,
                             std::vector<int32_t>* rows) {
   DistinctTokens missing;

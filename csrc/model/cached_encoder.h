@@ -1,4 +1,4 @@
-// A token encoder that remembers the words it has seen. Same bits as without.
+// A token encoder that remembers the words it has seen. Results have the same bits as without it.
 #pragma once
 
 #include "model/token_encoder.h"
@@ -8,13 +8,13 @@ namespace elmo_fast {
 
 class CachedTokenEncoder {
  public:
-  // word_cache_size: most words remembered; 0 for none.
+  // word_cache_size: the largest number of words remembered; 0 for none.
   CachedTokenEncoder(const TokenEncoderParams& params, Precision precision, int64_t word_cache_size,
                      int num_threads = 1)
       : encoder_(params, precision, num_threads),
         words_(word_cache_size, encoder_.max_characters(), encoder_.output_dim()) {}
 
-  // out: (tokens->size(), output_dim), in an order of its own: tokens->index is rewritten to say which row is whose.
+  // out: (tokens->size(), output_dim), in no particular order: tokens->index is rewritten to match it.
   void encode(DistinctTokens* tokens, float* out, int num_threads) const;
 
   const TokenEncoder& encoder() const { return encoder_; }

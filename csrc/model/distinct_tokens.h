@@ -1,4 +1,4 @@
-// Equal tokens of a batch are computed once.
+// Finds the distinct tokens of a batch, so that each is computed once.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace elmo_fast {
 
 // The distinct rows of a list of tokens.
 struct DistinctTokens {
-  std::vector<int32_t> index;     // (n): which distinct token each row is
+  std::vector<int32_t> index;     // (n): the distinct token that each row is
   std::vector<int32_t> char_ids;  // (n_distinct, max_characters)
   std::vector<int32_t> tails;     // (n_distinct): from here on a token's ids are all the same
   int64_t size() const { return static_cast<int64_t>(tails.size()); }

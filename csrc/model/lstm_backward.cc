@@ -26,7 +26,7 @@ LstmBackward::LstmBackward(const float* state_weight, const float* projection, i
 }
 
 void LstmBackward::run(const LstmBackwardCall& call, int num_threads) const {
-  if (call.dh_first)  // of rows of length 0 too: they hand the state on
+  if (call.dh_first)  // rows of length 0 included: their final state is their initial state
     for (int64_t b = 0; b < call.batch_size; ++b) {
       const auto start = [&](float* first, const float* last, int64_t size) {
         const int64_t at = (b * 2 + call.direction) * size;
@@ -59,7 +59,7 @@ void LstmBackward::run_plan(const LstmBackwardCall& call, const BatchPlan& plan,
     for (int64_t step = plan.steps() - 1; step >= 0; --step) {
       const int64_t n = plan.active_at(step), at = plan.tokens_before + plan.offset_at(step);
       const float* saved = call.saved + at * ldsaved;
-      // The columns of dh that this thread has made itself: no barrier before it.
+      // These are the columns of dh that this thread has computed itself, so no barrier is needed before it.
       hidden(call, plan, s, step, unit_begin * kUnit, unit_end * kUnit);
       team.barrier();
       const bool first = step == 0;

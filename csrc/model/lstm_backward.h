@@ -1,6 +1,6 @@
-// Backward through time of one direction of one layer: the part that must go step by step, and nothing else. What
-// remains, products over all tokens at once (gradients of the weights and of the input), is left to the caller, who has
-// a matrix library for it.
+// Backward pass through time for one direction of one layer: only the part that must go step by step. The rest,
+// products over all tokens at once (gradients of the weights and of the input), is left to the caller, who has a matrix
+// library.
 #pragma once
 
 #include <cstdint>
@@ -14,15 +14,15 @@
 
 namespace elmo_fast {
 
-// B batch_size, T num_timesteps, P projection_dim, C cell_size; P' and C' rounded up to kUnit. Tokens stand in the
+// B batch_size, T num_timesteps, P projection_dim, C cell_size; P' and C' rounded up to kUnit. Tokens are stored in the
 // order of `token_order`.
 struct LstmBackwardCall {
   const int64_t* lengths;  // (B), each in [0, T]
   int64_t batch_size;
   int64_t num_timesteps;
   int direction;         // 0 forward, 1 backward
-  const float* saved;    // (tokens, saved_size) what `BiLstm::run` saved of this layer and direction
-  const float* h_first;  // (B, 2P) state that the call started from, this direction's half is read; null: zeros
+  const float* saved;    // (tokens, saved_size) saved by `BiLstm::run` for this layer and direction
+  const float* h_first;  // (B, 2P) initial state of the call, of which this direction's half is read; null: zeros
   const float* c_first;  // (B, 2C) likewise
   const float* dout;     // (B, T, 2P) gradient of the layer's own output, before the skip connection
   const float* dh_last;  // (B, 2P) gradient of the final state, or null
@@ -37,7 +37,7 @@ struct LstmBackwardCall {
 
 class LstmBackward {
  public:
-  // Packs the two matrices that a step multiplies by, transposed.
+  // Packs the transposes of the two matrices that a step multiplies by.
   LstmBackward(const float* state_weight, const float* projection, int64_t projection_dim, int64_t cell_size,
                const BiLstmOptions& options);
 
@@ -48,7 +48,7 @@ class LstmBackward {
   int64_t cell_size() const { return cell_size_; }
   int64_t padded_cells() const { return round_up(cell_size_, kUnit); }
   int64_t padded_outputs() const { return round_up(projection_dim_, kUnit); }
-  // Floats from token to token: padded so that rows do not alias in a cache set.
+  // Floats from one token to the next, padded so that rows do not alias in a cache set.
   int64_t gates_stride() const { return 4 * padded_cells() + kRowPad; }
   int64_t cells_stride() const { return padded_cells() + kRowPad; }
   int64_t outputs_stride() const { return padded_outputs() + kRowPad; }
@@ -72,7 +72,7 @@ class LstmBackward {
   mutable WorkspacePool workspaces_;
 };
 
-// The order of tokens in `saved` and in the gradients: step by step, longest row first. token[i] is b * T + t.
+// The order of the tokens in `saved` and in the gradients: step by step, longest row first. token[i] is b * T + t.
 std::vector<int64_t> token_order(const int64_t* lengths, int64_t batch_size, int64_t num_timesteps, int direction);
 
 }  // namespace elmo_fast

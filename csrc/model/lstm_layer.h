@@ -16,7 +16,7 @@ class LstmLayer {
   LstmLayer(const LstmParams& params, int64_t input_size, int64_t projection_dim, int64_t cell_size,
             Precision precision);
 
-  // The original parameters, bit for bit in float32; as rounded in the other precisions.
+  // The original parameters: bit for bit in float32, rounded in the other precisions.
   struct Weights {
     std::vector<float> input_weight, state_weight, bias, projection;
   };

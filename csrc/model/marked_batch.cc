@@ -7,7 +7,7 @@
 namespace elmo_fast {
 namespace {
 
-// Whether a token is there, its ids checked.
+// Checks a token's ids and returns whether the token is present.
 bool is_present(const int64_t* ids, int64_t max_characters, int64_t n_char_ids, int64_t row, int64_t step) {
   bool any = false, valid = true;
   for (int64_t k = 0; k < max_characters; ++k) {

@@ -6,14 +6,14 @@
 
 namespace elmo_fast {
 
-// Rows of num_timesteps + 2 positions. A token is present where any of its ids is above 0; <S> stands in front, </S>
-// behind as many positions as the row has tokens. Where tokens are missing in between, </S> lands on, and replaces, a
-// later token.
+// Rows of num_timesteps + 2 positions. A token is present where any of its ids is above 0. <S> precedes the tokens, and
+// </S> follows after as many positions as the row has tokens; if tokens are missing in between, </S> replaces a later
+// token.
 struct MarkedBatch {
-  // The positions that anything reads: those of the mask, and, since a row's length is the sum of its mask, the holes
-  // below it.
+  // The positions that are read: those of the mask and, since a row's length is the sum of its mask, the holes below
+  // that length.
   std::vector<int64_t> char_ids;   // (n, max_characters)
-  std::vector<int64_t> positions;  // (n): each one's place among the (batch_size, num_timesteps + 2)
+  std::vector<int64_t> positions;  // (n): the index of each among the (batch_size, num_timesteps + 2)
 };
 
 // char_ids: (batch_size, num_timesteps, max_characters); bos, eos: (max_characters).

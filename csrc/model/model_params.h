@@ -1,7 +1,7 @@
-// What the engine is given: plain pointers and sizes. Nothing here owns memory.
+// A model's parameters as plain pointers and sizes. Nothing here owns memory.
 //
 // All matrices are float32, row-major, C-contiguous, in PyTorch's orientation (output rows, input columns).
-// The four gates of a cell stand in the order i, f, g, o: rows [0, C) of a gate matrix belong to the input gate,
+// The four gates of a cell are stored in the order i, f, g, o: rows [0, C) of a gate matrix belong to the input gate,
 // [C, 2C) to the forget gate, [2C, 3C) to the candidate ("memory init"), [3C, 4C) to the output gate.
 #pragma once
 
@@ -31,7 +31,7 @@ struct TokenEncoderParams {
   const float* char_embedding;  // (n_char_ids, embedding_dim), row 0 is the padding id
   int64_t n_char_ids;
   int64_t embedding_dim;
-  int64_t max_characters;  // character ids a token
+  int64_t max_characters;  // character ids per token
   Activation activation;
   std::vector<ConvolutionParams> convolutions;
   std::vector<HighwayParams> highways;
@@ -55,7 +55,7 @@ struct LstmParams {
   const float* projection;    // (projection_dim, cell_size)
 };
 
-// What the layers of a biLSTM share.
+// Options shared by the layers of a biLSTM.
 struct BiLstmOptions {
   float cell_clip;  // bound on the absolute cell state; 0 disables it
   float proj_clip;  // bound on the absolute projected state; 0 disables it

@@ -25,7 +25,7 @@ TokenEncoder::TokenEncoder(const TokenEncoderParams& params, Precision precision
     : shape_(params),
       precision_(precision),
       in_use_(elmo_fast::precision_in_use(precision)),
-      // A token is computed once, so that int8 would save little; and its rounding would enter every layer above.
+      // Each token is computed only once, so int8 would save little, and its rounding would affect every layer above.
       format_(in_use_ == Precision::kInt8 ? Precision::kBfloat16 : in_use_),
       n_filters_(params.n_filters()),
       max_characters_(params.max_characters),
@@ -35,7 +35,7 @@ TokenEncoder::TokenEncoder(const TokenEncoderParams& params, Precision precision
   convolutions_.resize(params.convolutions.size());
   highways_.resize(params.highways.size());
   const ColumnOrder pairs = interleaved_order(2, n_filters_), plain = plain_order(projection_dim_);
-  // The last ones are the largest: they come first.
+  // The last ones are the largest, so they are started first.
   std::vector<std::function<void()>> tasks;
   for (size_t i = highways_.size(); i-- > 0;)
     tasks.emplace_back([&, i] {
@@ -102,7 +102,8 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
   const int64_t n = tokens.size();
   if (n == 0) return;
   const int64_t n_blocks = (n + kRowBlock - 1) / kRowBlock;
-  const int64_t block = (n + n_blocks - 1) / n_blocks;  // of equal height: few rows would wait for the weights
+  const int64_t block =
+      (n + n_blocks - 1) / n_blocks;  // of equal height: a short last block would only wait for the weights
   const int64_t ld = saved_stride();
   const int64_t ldp = projection_.matrix.units() * kUnit;
   const ptrdiff_t stride = packed_row_stride(kernel, n_filters_);
@@ -139,7 +140,7 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
         feature += c.n_filters;
       }
       team.barrier();
-      // Features as rows of a product; packing takes one more barrier.
+      // Packs the features as rows of a product, which takes one more barrier.
       const auto product = [&](const float* x, const PackedMatrix& w) {
         Gemm gemm{x, ld * static_cast<ptrdiff_t>(sizeof(float)), nullptr, rows, w.view()};
         if (kernel.pack_rows) {
@@ -182,14 +183,14 @@ void TokenEncoder::encode(const DistinctTokens& tokens, float* out, int num_thre
 
 void TokenEncoder::table_gradient(const DistinctTokens& tokens, const float* gradient, int64_t convolution, float* out,
                                   int num_threads) const {
-  constexpr int64_t kFilters = 64;  // at a time: their sums and maxima stay in L1
+  constexpr int64_t kFilters = 64;  // filters at a time: their sums and maxima stay in L1
   const Convolution& c = convolutions_[static_cast<size_t>(convolution)];
   int64_t first_feature = 0;
   for (int64_t i = 0; i < convolution; ++i) first_feature += convolutions_[static_cast<size_t>(i)].n_filters;
   const int64_t ids = shape_.n_char_ids, positions = max_characters_ - c.filter_width + 1;
   std::memset(out, 0, static_cast<size_t>(c.filter_width * ids * c.n_filters) * sizeof(float));
   run_job(num_threads, [&](Team& team) {
-    // A thread has filters of its own, and walks all tokens in order: nothing depends on how many threads there are.
+    // Each thread has its own filters and walks all tokens in order, so the result does not depend on the thread count.
     const auto [begin, end] = team.share((c.n_filters + kFilters - 1) / kFilters);
     float best[kFilters], sum[kFilters];
     int64_t where[kFilters];

@@ -1,5 +1,5 @@
-// Characters -> token embeddings: char-CNN by table look-up, highways, projection. Context-insensitive, hence each
-// distinct token of a call is computed once.
+// Characters -> token embeddings: char-CNN by table look-up, highways, projection. The result does not depend on the
+// context, so each distinct token of a call is computed once.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ class TokenEncoder {
   // char_ids: (n, max_characters). Throws std::invalid_argument for an id outside [0, n_char_ids).
   DistinctTokens find_distinct(const int64_t* char_ids, int64_t n) const;
 
-  // out: (tokens.size(), output_dim). Same bits for every grouping of tokens, thread count and instruction set.
-  // saved: null, or zeros of (saved_planes, tokens.size(), saved_stride) for a backward pass, float32 only: the
+  // out: (tokens.size(), output_dim), with the same bits for every grouping of tokens, thread count and instruction
+  // set. saved: null, or zeros of (saved_planes, tokens.size(), saved_stride) for a backward pass, float32 only: the
   // features, then for each highway relu(t), g and its output.
   void encode(const DistinctTokens& tokens, float* out, int num_threads, float* saved = nullptr) const;
   int64_t saved_planes() const { return saved_planes(static_cast<int64_t>(highways_.size())); }
@@ -32,8 +32,8 @@ class TokenEncoder {
   static int64_t saved_stride(int64_t n_filters) { return round_up(n_filters, kUnit) + kRowPad; }
 
   // Gradient of a convolution's table, (filter_width, n_char_ids, n_filters): each filter's gradient goes to the
-  // characters of the window that has its maximum, of equal ones the first. gradient: (tokens.size(), n_filters of all)
-  // of the sums before bias and activation. Same bits for every thread count.
+  // characters of the window with its maximum, the first one if several are equal. gradient: (tokens.size(), filters of
+  // all convolutions), with respect to the sums before bias and activation. Same bits for every thread count.
   void table_gradient(const DistinctTokens& tokens, const float* gradient, int64_t convolution, float* out,
                       int num_threads) const;
 
@@ -43,7 +43,7 @@ class TokenEncoder {
   Precision precision_in_use() const { return in_use_; }  // what it was packed for
   int64_t bytes() const;                                  // of weights and tables held
 
-  // The original parameters, bit for bit; vectors own what the pointers of a TokenEncoderParams would show.
+  // The original parameters, bit for bit, in vectors that own what a TokenEncoderParams points to.
   struct Weights {
     std::vector<float> char_embedding;
     std::vector<std::vector<float>> convolution_weights, convolution_biases;

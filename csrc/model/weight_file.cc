@@ -71,7 +71,7 @@ class Reader {
   }
 
   std::vector<float> floats(int64_t n, const std::string& name) {
-    // Before memory is asked for: a damaged size must not ask for all of it.
+    // Checked before memory is allocated, because a damaged size could ask for all of it.
     if (n > (size_ - position_) / static_cast<int64_t>(sizeof(float)))
       fail(name + ": expected " + std::to_string(n) + " floats at " + std::to_string(position_) +
            ", the file ends at " + std::to_string(size_));
@@ -82,7 +82,7 @@ class Reader {
     return values;
   }
 
-  // Reads the rest of the file, and comes back to where it is now.
+  // Reads the rest of the file and returns to the current position.
   uint32_t checksum_of_rest() {
     std::vector<char> block(size_t{1} << 20);
     uint32_t crc = 0;

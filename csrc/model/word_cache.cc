@@ -11,14 +11,14 @@
 namespace elmo_fast {
 namespace {
 
-// One lock for all caches. It is held for microseconds, and being one, it can be taken before a fork: the child then
-// inherits it open and the words in order.
+// One lock for all caches. It is held for microseconds, and because there is only one it can be taken before a fork, so
+// that the child inherits an open lock and consistent words.
 std::mutex mutex;
 using Lock = std::lock_guard<std::mutex>;
 [[maybe_unused]] const int kForkHandlers =
     pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 
-constexpr int64_t kWordsALock = 64;  // copied at a time, so that no other thread waits for a large batch
+constexpr int64_t kWordsALock = 64;  // words copied at a time, so that no other thread waits for a large batch
 
 }  // namespace
 
@@ -69,7 +69,7 @@ void WordCache::insert(Source source, const DistinctTokens& tokens, const float*
   }
 }
 
-// An exception leaves the cache in order, at worst short of one word.
+// An exception leaves the cache consistent, at worst one word short.
 void WordCache::put(std::string_view key, const float* embedding) {
   const auto at = by_key_.find(key);
   if (at != by_key_.end()) {  // another thread was first
@@ -79,7 +79,7 @@ void WordCache::put(std::string_view key, const float* embedding) {
   Words fresh;
   if (static_cast<int64_t>(words_.size()) < capacity_) {
     fresh.emplace_back();
-  } else {  // in the memory of the word used longest ago
+  } else {  // reuses the memory of the least recently used word
     by_key_.erase(words_.back().key);
     key_bytes_ -= static_cast<int64_t>(words_.back().key.size());
     fresh.splice(fresh.begin(), words_, std::prev(words_.end()));
@@ -104,7 +104,7 @@ void WordCache::clear() {
 WordCache::Info WordCache::info() const {
   const Lock lock(mutex);
   const auto size = static_cast<int64_t>(words_.size());
-  // The two containers' own pointers are the implementation's affair: about four a word.
+  // The containers' own pointers depend on the implementation: about four per word.
   const int64_t word_bytes = output_dim_ * static_cast<int64_t>(sizeof(float)) +
                              static_cast<int64_t>(sizeof(Word) + sizeof(*by_key_.begin()) + 4 * sizeof(void*));
   return {hits_, misses_, size,

@@ -6,7 +6,7 @@
 namespace elmo_fast {
 namespace {
 
-// Enough independent sums for two units of latency 5 and, on 16 registers, no spilling.
+// Enough independent sums for two units with a latency of 5 and, with 16 registers, no spilling.
 constexpr int kProbeSums = 12;
 constexpr int kReadSums = 8;
 

@@ -17,11 +17,11 @@ constexpr int kRounds = 4;
 constexpr int64_t kReadBlock = 16384;  // floats: 64 KB, about a panel of weights
 
 struct Unit {
-  const char* isa;  // that it needs
+  const char* isa;  // the instruction set that it needs
   const ProbeTable* (*table)();
 };
 
-// The widest reader last.
+// The widest reader comes last.
 constexpr Unit kUnits[] = {
 #if defined(__x86_64__) && defined(ELMO_FAST_HAVE_AMX)
     {"amx", elmo_fast_probe_amx},
@@ -49,8 +49,8 @@ std::vector<const ProbeTable*> tables() {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// Times work(rank, passes) on all threads at once; doubles the passes until a round is long enough, then takes the
-// best round. prepare(rank) runs first on each thread. Returns passes a second of one thread.
+// Times work(rank, passes) on all threads at once: doubles the passes until a round is long enough, then takes the best
+// round. prepare(rank) runs first on each thread. Returns passes per second of one thread.
 double passes_a_second(int num_threads, double seconds, const std::function<void(int)>& prepare,
                        const std::function<float(int, int64_t)>& work) {
   double best = 0.0;

@@ -1,4 +1,4 @@
-// What this machine can do at most: rates of multiply-adds and of reading memory, to compare a model's speed with.
+// The limits of this machine, to compare a model's speed with: rates of multiply-adds and of reading memory.
 #pragma once
 
 #include <cstdint>
@@ -7,18 +7,19 @@
 
 namespace elmo_fast {
 
-// What probe() can measure here: "read"; and with the name of an instruction set that this machine has "fma_", products
-// of float32, "bf16_" and "int8_", products of those.
+// What probe() can measure here: "read", and for each instruction set of this machine "fma_" and its name, products of
+// float32; likewise "bf16_" and "int8_" for products of those.
 std::vector<std::string> probe_kinds();
 
 // Measures one rate, the best of a few rounds.
 //   kind         one of probe_kinds()
-//   num_threads  all of them run the same loop, each on data of its own
-//   seconds      about how long the measurement takes, without filling the memory
-//   nbytes       "read" alone: the memory read again and again, by all threads together, back and forth as the kernels
-//                walk weights
-// Returns operations a second, a multiply-add counting as two, or for "read" bytes a second; of all threads together.
-// Throws std::invalid_argument naming a wrong argument, std::runtime_error if other calls keep the thread pool busy.
+//   num_threads  all of them run the same loop, each on its own data
+//   seconds      approximate duration of the measurement, not including filling the memory
+//   nbytes       for "read" only: the size of the memory that all threads together read again and again, back and forth
+//                as the kernels walk the weights
+// Returns operations per second, a multiply-add counting as two, or for "read" bytes per second; of all threads
+// together. Throws std::invalid_argument naming a wrong argument, std::runtime_error if other calls keep the thread
+// pool busy.
 double probe(const std::string& kind, int num_threads, double seconds, int64_t nbytes);
 
 }  // namespace elmo_fast

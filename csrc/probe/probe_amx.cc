@@ -22,7 +22,7 @@ void load_tiles(uint32_t pattern) {
   }
   alignas(64) uint32_t values[16 * 16];
   for (uint32_t i = 0; i < 256; ++i) values[i] = pattern + ((i * 37 % 64) << 16) + i * 11 % 64;
-  // Without it GCC 12 drops the stores above: neither intrinsic says that it reads memory.
+  // Without this GCC 12 drops the stores above, because neither intrinsic says that it reads memory.
   __asm__ volatile("" : : "r"(&config), "r"(values) : "memory");
   _tile_loadconfig(&config);
   _tile_zero(0);

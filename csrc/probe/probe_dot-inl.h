@@ -7,7 +7,7 @@
 namespace elmo_fast {
 namespace {
 
-// A tile as the kernels have it, its operands in the first-level cache: sums of kRows x kVectors registers.
+// A tile like those of the kernels, with its operands in the L1 cache: sums in kRows x kVectors registers.
 template <class Dot>
 struct DotTile {
   static constexpr int kRows = Dot::kMaxRows;
@@ -26,7 +26,10 @@ struct DotTile {
       for (int v = 0; v < kVectors; ++v) sums[r][v] = Dot::zero();
     }
     for (int64_t pass = 0; pass < passes; ++pass) {
-      __asm__ volatile("" : : "r"(weights), "r"(rows) : "memory");  // they might have changed: read them again
+      __asm__ volatile(""
+                       :
+                       : "r"(weights), "r"(rows)
+                       : "memory");  // makes the compiler read them again, as if they had changed
       typename Dot::Weights w[kVectors];
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) w[v] = Dot::load(weights + v / Dot::kVectors * 64, v % Dot::kVectors);

@@ -17,7 +17,7 @@ struct Kept {
 // Never destroyed: buffers of other statics may be freed later.
 Kept* current = new Kept;
 
-// A forked child starts without keepers: those of its parent's threads never end in it, nor do they open the lock.
+// A forked child starts without keepers: those of its parent's threads do not exist in it and would never end.
 [[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { current = new Kept; });
 
 Kept& kept() { return *current; }
@@ -38,7 +38,7 @@ KeepBlocks::~KeepBlocks() {
   for (const auto& [bytes, block] : blocks) std::free(block);
 }
 
-// Neither of these waits: a forked child may inherit the lock from a thread that it does not have.
+// Neither of these waits: a forked child may inherit the lock from a thread that does not exist in it.
 void* KeepBlocks::take(size_t bytes) {
   const std::unique_lock<std::mutex> lock(kept().mutex, std::try_to_lock);
   if (!lock.owns_lock()) return nullptr;

@@ -1,4 +1,4 @@
-// A block of floats on a cache-line (large ones: huge-page) boundary.
+// A block of floats aligned to a cache line; large blocks are aligned to a huge page.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +14,12 @@
 
 namespace elmo_fast {
 
-// While one of these lives, large blocks that are freed are kept for the next ones of their size. Weights packed anew
-// after an optimizer's step then touch no fresh pages, which cost as much as the packing.
+// While one of these is alive, large blocks that are freed are kept for the next blocks of their size. Weights packed
+// again after an optimizer step then touch no fresh pages, which would cost as much as the packing.
 class KeepBlocks {
  public:
   KeepBlocks();
-  ~KeepBlocks();  // the last one frees what is left
+  ~KeepBlocks();  // the last one frees the blocks that are left
   KeepBlocks(const KeepBlocks&) = delete;
   KeepBlocks& operator=(const KeepBlocks&) = delete;
 
@@ -29,7 +29,7 @@ class KeepBlocks {
   static bool keep(void* block, size_t bytes);  // or false: free it
 };
 
-// Not initialised unless asked; moves, does not copy.
+// Not initialised unless requested; can be moved, not copied.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
@@ -61,7 +61,7 @@ class AlignedBuffer {
   bool is_large() const { return static_cast<size_t>(bytes()) >= 2 * kHugePage; }
 
   float* allocate(size_t bytes) const {
-    // Weights of tens of megabytes are streamed at every time step: huge pages spare most of the address look-ups.
+    // Weights of tens of megabytes are streamed at every time step; huge pages avoid most of the address look-ups.
     const size_t alignment = is_large() ? kHugePage : 64;
     void* p = nullptr;
     if (posix_memalign(&p, alignment, (bytes + alignment - 1) / alignment * alignment) != 0) throw std::bad_alloc();

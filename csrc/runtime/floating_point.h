@@ -5,7 +5,7 @@
 
 namespace elmo_fast {
 
-// Round to nearest, denormals kept, for as long as it lives; then what the caller had.
+// Rounds to nearest and keeps denormals while it is alive, then restores the caller's settings.
 class DefaultFloatingPoint {
  public:
   DefaultFloatingPoint() {

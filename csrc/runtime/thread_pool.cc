@@ -14,8 +14,9 @@
 namespace elmo_fast {
 namespace {
 
-// With a processor for each thread, a step's threads arrive within the spins. Without, long spins would burn the time
-// slice of the very thread that is waited for: 3 threads on 2 processors ran 100 times slower with 16,384 of them.
+// With a processor for each thread, the threads of a step arrive while the others spin. Without one, long spinning
+// would burn the time slice of the very thread being waited for: 3 threads on 2 processors ran 100 times slower with
+// 16,384 spins.
 constexpr int kSpins = 256;
 constexpr int kYields = 256;
 constexpr int kIdleSpins = 1 << 12;
@@ -58,7 +59,7 @@ void Meeting::arrive_and_wait(uint64_t goal) {
 struct Job {
   const std::function<void(Team&)>* function;
   int size;
-  uint64_t arrived;  // at the pool's meeting, before the job
+  uint64_t arrived;  // arrivals at the pool's meeting before the job
 };
 
 class ThreadPool {
@@ -73,7 +74,7 @@ class ThreadPool {
     return *none;
   }
 
-  // A forked child does not have the parent's threads, and inherits its locks as they were: it forgets the pool.
+  // A forked child has none of its parent's threads, and inherits locks in whatever state they were: it drops the pool.
   static void forget() { current_.store(nullptr); }
 
   bool try_run(int max_threads, const std::function<void(Team&)>& function) {
@@ -113,7 +114,7 @@ class ThreadPool {
         std::thread(&ThreadPool::serve, this, &workers_.back(), static_cast<int>(workers_.size())).detach();
       } catch (const std::system_error&) {
         workers_.pop_back();
-        break;  // the system has no more threads to give: run on those there are
+        break;  // the system has no more threads: run on those that exist
       }
     }
     return std::min(wanted, static_cast<int>(workers_.size()));
@@ -156,7 +157,7 @@ class ThreadPool {
 std::atomic<ThreadPool*> ThreadPool::current_{nullptr};
 
 namespace {
-// At load, not at the first job: a fork in the middle of a lazy registration would leave the child without.
+// Registered at load, not at the first job: a fork during a lazy registration would leave the child without it.
 [[maybe_unused]] const int kForkHandler = pthread_atfork(nullptr, nullptr, &ThreadPool::forget);
 }  // namespace
 

@@ -15,8 +15,8 @@
 
 namespace elmo_fast {
 
-// Counts arrivals. A waiter spins briefly, since time steps of a small model take microseconds; then yields, then
-// sleeps, so that more threads than free processors slow a job down but do not stop it.
+// Counts arrivals. A waiter spins briefly, because time steps of a small model take microseconds; then it yields, then
+// sleeps, so that having more threads than free processors slows a job down but does not stop it.
 class Meeting {
  public:
   uint64_t arrived() const { return arrived_.load(std::memory_order_acquire); }
@@ -30,12 +30,12 @@ class Meeting {
   std::condition_variable complete_;
 };
 
-// Where the two halves of a team meet; lives as long as the job.
+// The meeting points of the two halves of a team; must outlive the job.
 struct TeamSplit {
   Meeting halves[2];
 };
 
-// What one thread of a job knows.
+// One thread's view of a job.
 class Team {
  public:
   // arrived: arrivals at the meeting before this team's first; meeting may be null for a team of one.
@@ -50,7 +50,7 @@ class Team {
     if (size_ > 1) meeting_->arrive_and_wait(goal_ += static_cast<uint64_t>(size_));
   }
 
-  // The lower or upper half of this team, whichever this thread is in; size() must be even. Once a job.
+  // The half of this team that this thread belongs to; size() must be even. Call it at most once per job.
   Team half(TeamSplit& split) const {
     const int n = size_ / 2;
     return Team(rank_ % n, n, &split.halves[rank_ / n], 0);
@@ -63,7 +63,7 @@ class Team {
   int rank_;
   int size_;
   Meeting* meeting_;
-  uint64_t goal_;  // arrivals at the barrier passed last
+  uint64_t goal_;  // arrivals at the last barrier that was passed
 };
 
 // Runs job on up to max_threads (at most kMostThreads) threads and returns when all have finished. An exception thrown

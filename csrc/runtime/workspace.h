@@ -39,15 +39,15 @@ class Workspace {
 
 class WorkspacePool {
  public:
-  // All that the largest batch within the Python side's token budget (512 rows of 16 tokens) needs in the original
-  // model: 83 MiB, in int8, where both directions run at once, 126 MiB.
+  // Enough for the largest batch within the Python side's token budget (512 rows of 16 tokens) in the original model:
+  // 83 MiB, or 126 MiB in int8, where both directions run at once.
   static constexpr int64_t kKeptBytes = int64_t{128} << 20;
 
   // A workspace of at least `floats` floats (sum of padded() sizes).
   Workspace lease(int64_t floats) {
     AlignedBuffer buffer;
     {
-      // Never waits: a forked child may inherit the lock from a thread that it does not have.
+      // Never waits: a forked child may inherit the lock from a thread that does not exist in it.
       std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
       if (lock.owns_lock() && !idle_.empty()) {
         buffer = std::move(idle_.back());
