@@ -29,21 +29,22 @@ _CACHE_CHUNK = 4096  # words encoded at a time for `vocab_to_cache`: bounds memo
 
 
 class ElmoBiLm(NativePrecision, WordCached, nn.Module):
-    """A pre-trained biLM: character ids in, every layer's activations out.
+    """A pre-trained biLM that turns character ids into the activations of every layer.
 
-    Runs on the native kernels: on the CPU in float32, with and without gradients of its weights, on CUDA without, also
-    in float16 and bfloat16. Else on the PyTorch reference (other dtypes, fine-tuning and cached words on CUDA).
+    The native kernels run it on the CPU in float32, with and without gradients of its weights, and on CUDA without
+    gradients in float32, float16 and bfloat16. The PyTorch reference runs everything else: other dtypes, and
+    fine-tuning on CUDA.
 
     Args:
         options_file, weight_file: paths or URLs.
         requires_grad: whether the weights get gradients.
         vocab_to_cache: words whose token embeddings are computed once; index i of `word_inputs` is
-            `vocab_to_cache[i]`. Entry 0 stands for padding: it is zero and masked.
+            `vocab_to_cache[i]`. Entry 0 is padding: it is zero and masked.
         state: "carry" (AllenNLP's behaviour: a row of a batch starts where the same row of the last batch ended),
             "reset" (every call starts from zero), "frozen" (every row starts from what `warm_up` left). See
             `elmo_fast.state.StatefulModule`.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
-        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
+        word_cache_size: at most this many words are remembered between calls, see `elmo_fast.word_cache`; 0 for none.
         cuda_graphs: on CUDA, replay each pass as one graph (`elmo_fast.cuda.graphs`): for the latency of small batches.
         checkpointing: with gradients of the weights, trade time for memory; see `ElmoLstm`.
     Raises:
@@ -117,7 +118,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
 
     @property
     def state(self) -> str:
-        """The state mode; assigning to it switches."""
+        """The state mode; assign to it to switch."""
         return self._elmo_lstm.state
 
     @state.setter
@@ -129,10 +130,10 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         self._elmo_lstm.reset_states(mask)
 
     def warm_up(self, sentences: Iterable[Sequence[str] | Tensor]) -> None:
-        """Fixes the state that every row of every call starts from in state "frozen".
+        """Sets the state from which every row of every call starts in state "frozen".
 
-        The sentences run one at a time from zero, each from where the last one ended, and the last state is kept. A
-        second call starts over. Before the first one the frozen state is zero.
+        The sentences are run one at a time, the first from zero and each other from where the previous one ended; the
+        last state is kept. Another call starts over. Before the first call the frozen state is zero.
 
         Args:
             sentences: each a list of words, or their character ids (num_timesteps, max_characters).
@@ -155,7 +156,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         self._elmo_lstm._freeze_state(state)
 
     def repack(self) -> None:
-        """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
+        """Forgets the native copies of the weights. Call it after changing single elements through `.data`."""
         self._token_embedder.repack()
         self._elmo_lstm.repack()
 
@@ -164,8 +165,8 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
 
         Args:
             inputs: (batch_size, num_timesteps, max_characters) integers, 0 where there is no token.
-            word_inputs: (batch_size, num_timesteps) indices into `vocab_to_cache`, used instead of `inputs`. One index
-                out of range sends the whole batch to `inputs`.
+            word_inputs: (batch_size, num_timesteps) indices into `vocab_to_cache`, used instead of `inputs`. If any
+                index is out of range, the whole batch uses `inputs`.
         Returns:
             "activations", a list of `num_layers` tensors (batch_size, num_timesteps + 2, 2 * projection_dim), zero on
             padding, the token embedding first; and "mask" (batch_size, num_timesteps + 2) bool. Both sentence markers
@@ -191,7 +192,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return {"activations": activations, "mask": mask}
 
     def _call(self, from_words: bool = False) -> dict[str, Any]:
-        """What `dispatch.choose` has to know of a call."""
+        """Returns the arguments of `dispatch.choose` for a call."""
         encoder, lstm = self._token_embedder, self._elmo_lstm
         plain = is_plain(lstm, ElmoLstm) and (from_words or is_plain(encoder, ElmoCharacterEncoder))
         if not plain:
@@ -200,7 +201,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return {"parameters": tensors + lstm._tensors(), "recurrent_dropout": lstm._has_dropout()}
 
     def _embed(self, inputs: Tensor, word_inputs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Token embeddings with markers, and their mask."""
+        """Returns token embeddings with markers, and their mask."""
         if word_inputs is None:
             encoded = self._token_embedder(inputs)
             return encoded["token_embedding"], encoded["mask"]
@@ -209,7 +210,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return reference.add_markers(embedded, word_inputs > 0, *markers)
 
     def _knows(self, word_inputs: Tensor | None) -> bool:
-        """Whether the cached words cover these indices."""
+        """Returns whether all these indices are those of cached words."""
         if word_inputs is None or self._word_embedding is None:
             return False
         if word_inputs.dim() != 2 or word_inputs.dtype not in _INTEGERS:

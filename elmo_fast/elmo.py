@@ -28,8 +28,8 @@ class Elmo(NativePrecision, WordCached, nn.Module):
 
     Args:
         options_file, weight_file: paths or URLs; both None with `module`.
-        num_output_representations: how many mixes, each with weights of its own; the biLM runs once.
-        requires_grad: whether the biLM's weights get gradients. The mixes' do in any case.
+        num_output_representations: number of mixes, each with its own weights; the biLM runs once.
+        requires_grad: whether the biLM's weights get gradients. Those of the mixes always do.
         do_layer_norm: normalise each layer before mixing, see `elmo_fast.scalar_mix.layer_norm`.
         dropout: dropout probability on each representation, in training.
         vocab_to_cache: words whose token embeddings are computed once, for `word_inputs`; entry 0 is padding. See
@@ -39,13 +39,13 @@ class Elmo(NativePrecision, WordCached, nn.Module):
             are the fixed coefficients of the layers above the first, one fewer.
         module: used as the biLM. It has `num_layers`, and its forward takes (inputs, word_inputs) and returns a
             dictionary with "activations" and "mask", as `ElmoBiLm`'s does.
-        state: "carry" (AllenNLP's behaviour, where a sentence's vectors depend on the calls before), "reset" (every
-            call starts from zero: a sentence always gets the same vectors) or "frozen" (every row starts from what
-            `warm_up` left; zero before it).
+        state: "carry" (AllenNLP's behaviour: a sentence's vectors depend on the previous calls), "reset" (every call
+        starts from zero, so that a sentence always gets the same vectors) or "frozen" (every row starts from the state
+        that `warm_up` set; zero before it).
         mix: "scalar" (`ScalarMix`) or "additive" (`AdditiveMix`).
-        mix_per_dimension: with `mix="additive"`, one coefficient for each dimension instead of one for each layer.
-        precision: arithmetic of the native kernels, see `elmo_fast.precision`; the mixes compute in float32 always.
-        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
+        mix_per_dimension: with `mix="additive"`, one coefficient per dimension instead of one per layer.
+        precision: arithmetic of the native kernels, see `elmo_fast.precision`; the mixes always compute in float32.
+        word_cache_size: at most this many words are remembered between calls, see `elmo_fast.word_cache`; 0 for none.
         cuda_graphs: on CUDA, replay each pass as one graph, see `ElmoBiLm`.
         checkpointing: with gradients of the weights, trade time for memory; see `ElmoLstm`.
     Raises:
@@ -170,7 +170,7 @@ class Elmo(NativePrecision, WordCached, nn.Module):
             inputs: (batch_size, num_timesteps, max_characters) character ids from `batch_to_ids`, any integer dtype;
                 or (..., num_timesteps, max_characters) with more leading dimensions, which the results then have too.
             word_inputs: (batch_size, num_timesteps) or (..., num_timesteps) indices into `vocab_to_cache`, used
-                instead of `inputs`; one out of range sends the whole batch to `inputs`.
+                instead of `inputs`; if any is out of range, the whole batch uses `inputs`.
         Returns:
             "elmo_representations", a list of `num_output_representations` tensors (..., num_timesteps, output_dim), and
             "mask" (..., num_timesteps) bool. With `keep_sentence_boundaries`, num_timesteps + 2.
@@ -206,23 +206,23 @@ class Elmo(NativePrecision, WordCached, nn.Module):
 
 
 def _mix_tokens(layer_mix: nn.Module, layers: Sequence[Tensor], mask: Tensor, tokens: Tensor) -> Tensor:
-    """A mix of the layers without their markers, zero where `tokens`, their mask, is false."""
+    """Returns a mix of the layers without their markers, zero where `tokens`, their mask, is false."""
     choice = dispatch.choose(layers, list(layer_mix.parameters()), plain=is_plain(layer_mix, type(layer_mix)))
     return dispatch.BACKENDS[choice.name].mix(layer_mix, layers, mask, tokens)
 
 
 def _without_markers(mask: Tensor) -> Tensor:
-    """The mask without markers: as many positions as there are tokens, from the first on, whatever holes it had."""
-    # Position k of the result is before token k + 1, and the sum counts both markers.
+    """Returns the mask without markers: true for as many leading positions as there are tokens."""
+    # Position k of the result precedes token k + 1, and the sum counts both markers.
     return torch.arange(2, mask.shape[1], device=mask.device) < mask.sum(dim=1, keepdim=True)
 
 
 class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
-    """One ELMo representation as a tensor: `Elmo` with one mix, and a linear projection if asked for.
+    """One ELMo representation as a tensor: `Elmo` with one mix, and optionally a linear projection.
 
     Args:
         options_file, weight_file: paths or URLs; by default AllenNLP's original model, downloaded on first use.
-        projection_dim: size to project the representation to; None does not.
+        projection_dim: size to project the representation to; None for no projection.
         do_layer_norm, dropout, requires_grad, vocab_to_cache, scalar_mix_parameters, state, precision,
         word_cache_size, cuda_graphs, checkpointing: see `Elmo`.
     """
@@ -267,7 +267,7 @@ class ElmoTokenEmbedder(NativePrecision, WordCached, nn.Module):
         return f"output_dim={self.output_dim}"
 
     def get_output_dim(self) -> int:
-        """Returns the last size of the result."""
+        """Returns the size of the result's last dimension."""
         return self.output_dim
 
     @property

@@ -35,16 +35,16 @@ class Highway(nn.Module):
 
 
 class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
-    """Character CNN, highway layers and projection: one vector for each word, whatever stands around it.
+    """Character CNN, highway layers and projection: one vector per word, independent of its context.
 
     Args:
         options_file, weight_file: paths or URLs.
         requires_grad: whether the parameters get gradients.
-        weights: what the two files hold, where they are read already; `weight_file` is then not opened, and the
-            arrays become the parameters without a copy.
+        weights: the contents of the two files, if they have been read already; `weight_file` is then not opened, and
+        the arrays become the parameters without a copy.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
-        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
-        checkpointing: in training, keep nothing for the backward pass, and compute it again there.
+        word_cache_size: at most this many words are remembered between calls, see `elmo_fast.word_cache`; 0 for none.
+        checkpointing: in training, save nothing for the backward pass, which then computes it again.
     Raises:
         ValueError: an unknown precision, or a wrong cache size.
         FileNotFoundError: a file is missing.
@@ -110,7 +110,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         return {"mask": mask, "token_embedding": token_embedding.unflatten(0, mask.shape)}
 
     def add_markers(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Checks a batch and puts the sentence markers around its rows: ids as int64, and their mask."""
+        """Checks a batch and puts sentence markers around its rows; returns the ids as int64, and their mask."""
         inputs = self.check_char_ids(inputs)
         return reference.add_markers(
             inputs,
@@ -132,7 +132,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         return dispatch.backend_for(self._tensors()).encode(self, char_ids)
 
     def repack(self) -> None:
-        """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
+        """Forgets the native copies of the weights. Call it after changing single elements through `.data`."""
         self._packed.clear()
 
     def packed(self) -> native._cpu.CachedTokenEncoder:
@@ -152,7 +152,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         return tensors
 
     def _structure(self, tensors: Sequence) -> tuple:  # type: ignore[type-arg]  # of tensors or of arrays
-        """Takes the flat list of `_tensors` apart again: embedding, convolutions, highways, projection."""
+        """Splits the flat list of `_tensors` into embedding, convolutions, highways and projection."""
         convolutions, highways, _ = self._linears()
         return encoder_parts(tensors, len(convolutions), len(highways))
 
@@ -168,7 +168,7 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         return None if isinstance(packed, CudaEncoder) else packed
 
     def cache_info(self) -> CacheInfo:
-        """Returns what the word cache holds and has done since the parameters last changed; on CUDA there is none."""
+        """Returns contents and counters of the word cache, which a changed parameter empties and CUDA does not use."""
         packed = self._word_cache()
         return CacheInfo(0, 0, 0, self._word_cache_size, 0) if packed is None else CacheInfo(**packed.cache_info())
 

@@ -1,4 +1,4 @@
-"""What this installation is: versions, instruction sets, precisions, CUDA."""
+"""Describes the installation: versions, instruction sets, precisions, CUDA."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def build_info() -> dict[str, Any]:
     """Describes this installation.
 
     Returns:
-        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), precisions (for
-        each that can be asked for, what it runs as with this instruction set), cuda_built (whether native CUDA kernels
-        are built in), cuda_devices (how many they see), num_threads, compiler, and the versions torch and numpy.
+        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), precisions (what
+        each precision runs as with this instruction set), cuda_built (whether native CUDA kernels are built in),
+        cuda_devices (how many they see), num_threads, compiler, and the versions of torch and numpy.
     """
     return {
         "version": __version__,

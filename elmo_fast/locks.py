@@ -1,4 +1,4 @@
-"""A lock that pickling, deep copies and forks leave open."""
+"""A lock that is open in pickles, deep copies and forked children."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ from elmo_fast.weights import LstmWeights, read_lstm_weights
 class ElmoLstm(NativePrecision, StatefulModule):
     """A stacked bidirectional LSTM with projection, clipping and skip connections, and a state (see `StatefulModule`).
 
-    The two directions never mix. In eval mode or without recurrent dropout it runs on the native kernels: on the CPU in
-    float32, with and without gradients; on CUDA where no gradient is needed, also in float16 and bfloat16.
+    The two directions are independent. In eval mode or without recurrent dropout the native kernels run it: on the CPU
+    in float32, with and without gradients; on CUDA in float32, float16 and bfloat16, if no gradient is needed.
 
     Args:
         input_size: size of the inputs.
         hidden_size: size of one direction's output.
-        cell_size: LSTM cells a direction.
+        cell_size: LSTM cells per direction.
         num_layers: number of layers.
         requires_grad: what `load_weights` sets on the parameters.
         recurrent_dropout_probability, memory_cell_clip_value, state_projection_clip_value: see
@@ -37,8 +37,8 @@ class ElmoLstm(NativePrecision, StatefulModule):
         weights: (forward, backward) weights of each layer, which become the parameters without a copy; None
             initialises at random.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
-        checkpointing: in training, keep nothing for the backward pass but the outputs, and compute the rest again there
-            for some thousand tokens at a time: more time, and memory that no longer grows with the batch.
+        checkpointing: in training, save only the outputs for the backward pass, which computes the rest again for about
+        a thousand tokens at a time. This takes more time, and memory that does not grow with the batch.
     Raises:
         ValueError: an unknown state or precision.
     """
@@ -99,7 +99,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
             weight_file: path or URL.
         Raises:
             FileNotFoundError: no such file.
-            WeightsError: the file is damaged, or its sizes are not this module's.
+            WeightsError: the file is damaged, or its sizes differ from those of this module.
         """
         layers = read_lstm_weights(
             models.local_path(weight_file),
@@ -135,12 +135,12 @@ class ElmoLstm(NativePrecision, StatefulModule):
         return self._with_state(inputs.shape[0], lambda slot: self.run(inputs, lengths, slot))
 
     def run(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
-        """Runs all layers from a lent state; arguments and result as `forward`."""
+        """Runs all layers from a lent state; `lengths` (batch_size,) are the sums of `forward`'s mask."""
         backend = dispatch.backend_for(self._tensors(), (inputs,), recurrent_dropout=self._has_dropout())
         return backend.lstm(self, inputs, lengths, slot)
 
     def repack(self) -> None:
-        """Forgets the native copies of the weights: for after a write through `.data` that touched single elements."""
+        """Forgets the native copies of the weights. Call it after changing single elements through `.data`."""
         self._packed.clear()
 
     def packed(self) -> native._cpu.BiLstm:
@@ -151,7 +151,7 @@ class ElmoLstm(NativePrecision, StatefulModule):
         return self.training and self.recurrent_dropout_probability > 0
 
     def _cells(self) -> list[tuple[LstmCellWithProjection, LstmCellWithProjection]]:
-        # By name, not from the two lists: a module that replaced one is then the one that runs.
+        # By name, not from the two lists, so that a module that replaced a cell is the one that runs.
         layers = range(self.num_layers)
         return [(child_of(self, f"forward_layer_{k}"), child_of(self, f"backward_layer_{k}")) for k in layers]
 

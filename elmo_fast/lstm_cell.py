@@ -19,7 +19,7 @@ class LstmCellWithProjection(nn.Module):
     Args:
         input_size, hidden_size, cell_size: sizes; `hidden_size` is the projection's.
         go_forward: False runs from each row's last position to its first.
-        recurrent_dropout_probability: in training, one dropout mask a row multiplies the output of every step.
+        recurrent_dropout_probability: in training, one dropout mask per row multiplies the output of every step.
         memory_cell_clip_value, state_projection_clip_value: bounds; None or 0 is none.
     Source: Sak et al. 2014, arXiv:1402.1128; recurrent dropout: Gal and Ghahramani 2016, arXiv:1512.05287.
     """
@@ -44,7 +44,7 @@ class LstmCellWithProjection(nn.Module):
         self.recurrent_dropout_probability = recurrent_dropout_probability
         self.memory_cell_clip_value = memory_cell_clip_value
         self.state_projection_clip_value = state_projection_clip_value
-        # torch's own initialisation would be thrown away.
+        # torch's own initialisation would be overwritten.
         self.input_linearity = uninitialised(nn.Linear, input_size, 4 * cell_size, bias=False)
         self.state_linearity = uninitialised(nn.Linear, hidden_size, 4 * cell_size, bias=True)
         self.state_projection = uninitialised(nn.Linear, cell_size, hidden_size, bias=False)

@@ -1,4 +1,4 @@
-"""Model names, and where their two files are: packaged, on disk, or downloaded once into a cache."""
+"""Model names and the location of their two files: packaged, on disk, or downloaded once into a cache."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def describe(name_or_paths: PathOrUrl | Sequence[PathOrUrl]) -> str:
 def local_path(path_or_url: PathOrUrl) -> str:
     """Returns a local file's path; an http(s) URL is downloaded into the cache the first time.
 
-    A cached file is taken as it is ever after: delete it from `cache_dir()` to fetch it anew.
+    A cached file is never checked again; delete it from `cache_dir()` to download it again.
 
     Args:
         path_or_url: a path (`~` is expanded), a `file://` URL or an `http(s)://` URL.
@@ -133,14 +133,14 @@ def _cached_download(url: str) -> str:
 
 
 def _cache_name(url: str) -> str:
-    """A file name that reads like the URL's and is different for every URL."""
+    """Returns a readable file name that is different for every URL."""
     base = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
     readable = re.sub(r"[^\w.-]", "_", base, flags=re.ASCII)[-100:] or "file"
     return f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{readable}"
 
 
 def _download(url: str, target: Path) -> None:
-    """Downloads beside the target, compares the length, then moves into place: the target is whole or absent."""
+    """Downloads to a temporary file, compares the length, then moves it: the target is either complete or absent."""
     import torch.hub
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def _download(url: str, target: Path) -> None:
 
 
 def _content_length(url: str) -> int | None:
-    """The length the server announces for a GET. No HEAD: some stores refuse it while they serve GET."""
+    """Returns the length that the server announces for a GET; some stores refuse HEAD although they serve GET."""
     request = urllib.request.Request(url, headers={"User-Agent": "torch.hub"})  # the agent that torch.hub sends
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
         length = response.headers.get("Content-Length")

@@ -19,14 +19,14 @@ _PROGRAMS = 4
 
 
 class _Seen(NamedTuple):
-    """What one parameter looked like when it was packed."""
+    """The observable properties of one parameter when it was packed."""
 
     parameter: weakref.ref[Tensor]  # weak: a computed one would keep its autograd graph
     alias: Tensor  # its memory and version
     pointer: int
     version: int | None  # an inference tensor has none
-    # A view, not a copy: it follows writes, and while it lives no other tensor can come to lie at this address.
-    sample: np.ndarray | None  # on another device than the CPU reading it would wait for that
+    # A view, not a copy: it follows writes, and while it exists no other tensor can get this address.
+    sample: np.ndarray | None  # None on other devices, where reading it would wait for the device
     values: bytes
 
 
@@ -56,7 +56,7 @@ def _same_layout(a: Tensor, b: Tensor) -> bool:
 
 
 class _Entry:
-    """A native object and what it was made of."""
+    """A native object and the parameters it was made from."""
 
     __slots__ = ("packed", "seen")
 
@@ -70,30 +70,30 @@ class _Entry:
         for parameter, (known, alias, pointer, version, sample, values) in zip(parameters, self.seen, strict=True):
             if parameter.data_ptr() != pointer:
                 return False
-            # Compiled programs and `functional_call` pass the same memory as another object.
+            # Compiled programs and `functional_call` pass the same memory as a different object.
             if parameter is not known() and not _same_layout(parameter, alias):
                 return False
             if version is not None and parameter._version != version:
                 return False
-            # Writes through `.data` (old optimizers, moving averages, AllenNLP itself) leave the version as it is; the
-            # sample finds those that touch a tensor as a whole, and costs a third of a microsecond.
+            # Writes through `.data` (old optimizers, moving averages, AllenNLP itself) do not change the version; the
+            # sample detects those that change a whole tensor, and costs a third of a microsecond.
             if sample is not None and sample.tobytes() != values:
                 return False
         return True
 
 
 class PackedCache:
-    """Holds what a builder made of some parameters for as long as they stay the same.
+    """Holds objects built from some parameters for as long as these do not change.
 
-    A parameter that was replaced, or changed in place by an optimizer step, `load_state_dict` or any operation that
-    torch counts, is noticed at the next `get`. So is a write through `.data` that changes the tensor as a whole; one
-    that changes a few single elements may not be, and on another device than the CPU none is: call `clear` after it.
+    The next `get` notices when a parameter was replaced, or changed in place by an optimizer step, `load_state_dict` or
+    any operation that torch counts. It also notices a write through `.data` that changes a whole tensor, but perhaps
+    not one that changes a few elements, and on devices other than the CPU none at all: call `clear` after it.
 
-    It holds one object for each `form` asked for, all of the same parameters. Copies and pickles of it are empty, and
-    so are rebuilt on first use.
+    It holds one object per `form`, all of the same parameters. Copies and pickles of it are empty and rebuilt on first
+    use.
 
     Attributes:
-        key: an int64 number by which `of` finds it again.
+        key: an int64 number that `of` finds it by.
     """
 
     _by_key: weakref.WeakValueDictionary[int, PackedCache] = weakref.WeakValueDictionary()
@@ -104,15 +104,17 @@ class PackedCache:
         self._entries: dict[Hashable, _Entry] = {}
         number = random.SystemRandom().getrandbits(62)
         with torch.inference_mode(False):
-            # A tensor: compilers would make a number a constant of the program, and compile anew for the next model.
+            # A tensor, because compilers would make a number a constant of the program and compile again for the next
+            # model.
             self.key = torch.tensor(number, dtype=torch.int64, device="cpu")
         PackedCache._by_key[number] = self
 
     @classmethod
     def of(cls, key: Tensor) -> PackedCache:
-        """Returns the cache with this key, a new one if there is none: an exported program outlives its module.
+        """Returns the cache with this key, or a new one if there is none, because an exported program outlives its
+        module.
 
-        New ones are kept while they are among the `_PROGRAMS` used last.
+        New ones are kept while they are among the `_PROGRAMS` most recently used.
         """
         number = int(key)
         cache = cls._by_key.get(number)
@@ -127,15 +129,15 @@ class PackedCache:
 
     @classmethod
     def peek_at(cls, key: Tensor) -> PackedCache | None:
-        """Returns the cache with this key, if there is one; None while a program is traced: keys have no value then."""
+        """Returns the cache with this key, or None; also None while a program is traced, when keys have no value."""
         return cls._by_key.get(int(key)) if type(key) is Tensor else None
 
     def get(self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None) -> Any:
-        """Returns `build(arrays)` of these CPU parameters, called anew only when one of them or `form` has changed.
+        """Returns `build(arrays)` for these CPU parameters, called again only if one of them or `form` has changed.
 
         Args:
             parameters: dense CPU tensors.
-            build: makes the native object of the parameters as C-contiguous arrays, and keeps none of these.
+            build: makes the native object from the parameters as C-contiguous arrays, and keeps none of these.
             form: what else the native object depends on.
         """
 
@@ -153,7 +155,7 @@ class PackedCache:
             with self._lock:
                 entry = self._entries.get(form)
                 if entry is None or not entry.still(parameters):
-                    with native._cpu.KeepBlocks():  # the new copy takes the place of the old one
+                    with native._cpu.KeepBlocks():  # the new copy takes the memory of the old one
                         self._entries.pop(form, None)
                         entry = None  # or it would hold the old copy
                         entry = _Entry([_see(parameter) for parameter in parameters], build(parameters))

@@ -9,17 +9,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 IN_FLIGHT = 2
-"""Tasks that run at a time, at most. Two overlap reading and packing; each more would add to the peak memory of loading
-what it holds meanwhile: the float32 arrays of one part, 75 MB in the original model."""
+"""The largest number of tasks that run at a time. Two overlap reading and packing; each further one would add the
+float32 arrays of one part to the peak memory of loading, 75 MB in the original model."""
 
 
 def run_tasks(tasks: Sequence[Callable[[], T]], num_threads: int) -> list[T]:
-    """Runs tasks in their order, at most `IN_FLIGHT` and `num_threads` at a time.
+    """Runs tasks in order, at most `IN_FLIGHT` and `num_threads` at a time.
 
     Returns:
         their results, in order.
     Raises:
-        whatever the first task that fails raises, after the tasks under way have ended; the others never start.
+        the error of the first task that fails, after the running tasks have ended; the others never start.
     """
     workers = min(IN_FLIGHT, num_threads, len(tasks))
     if workers <= 1:

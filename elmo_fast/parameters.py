@@ -1,4 +1,4 @@
-"""Parameters of torch modules: made around given weights, and found fast."""
+"""Parameters of torch modules: made from given weights, and looked up quickly."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ T = TypeVar("T")  # tensors, or their arrays
 
 
 def uninitialised(kind: type[M], *args: Any, **kwargs: Any) -> M:
-    """Makes a torch module on the CPU whose parameters hold nothing yet.
+    """Makes a torch module on the CPU with uninitialised parameters.
 
-    As `torch.nn.utils.skip_init`, but that one goes by way of the meta device, and so imports sympy: 40 MB, 0.4 s.
+    Like `torch.nn.utils.skip_init`, which however uses the meta device and so imports sympy: 40 MB, 0.4 s.
     """
     without = type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
     module = without(*args, device="cpu", **kwargs)
@@ -25,7 +25,7 @@ def uninitialised(kind: type[M], *args: Any, **kwargs: Any) -> M:
 
 
 def adopt(parameter: nn.Parameter, array: np.ndarray) -> None:
-    """Makes an array a parameter's values, without a copy unless the parameter is of another dtype."""
+    """Makes an array the values of a parameter, without a copy unless the parameter has another dtype."""
     parameter.data = torch.from_numpy(array).to(parameter.dtype)
 
 
@@ -48,7 +48,7 @@ def is_plain(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
 
 
 def lstm_layers(flat: Sequence[T]) -> list[tuple[tuple[T, ...], tuple[T, ...]]]:
-    """Takes a biLSTM's flat list apart: for each layer the (forward, backward) direction's four weights."""
+    """Splits a biLSTM's flat list of weights: for each layer, the four weights of the (forward, backward) direction."""
     cells = [tuple(flat[i : i + 4]) for i in range(0, len(flat), 4)]
     return list(zip(cells[0::2], cells[1::2], strict=True))
 
@@ -56,7 +56,7 @@ def lstm_layers(flat: Sequence[T]) -> list[tuple[tuple[T, ...], tuple[T, ...]]]:
 def encoder_parts(
     flat: Sequence[T], n_convolutions: int, n_highways: int
 ) -> tuple[T, list[tuple[T, T]], list[tuple[T, T]], tuple[T, T] | None]:
-    """Takes a token encoder's flat list apart: embedding, then (weight, bias) of convolutions, highways, projection."""
+    """Splits a token encoder's flat list: embedding, then (weight, bias) of convolutions, highways and projection."""
     pairs = list(zip(flat[1::2], flat[2::2], strict=True))
     n = n_convolutions + n_highways
     return flat[0], pairs[:n_convolutions], pairs[n_convolutions:n], pairs[n] if len(pairs) > n else None

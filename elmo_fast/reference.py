@@ -1,7 +1,7 @@
 """ELMo's biLM in plain PyTorch: the definition that every kernel is tested against (in float64).
 
-Differentiable, any floating dtype, any device. It also runs in production where the native kernels do not: in dtypes
-that they lack, and on a CUDA device for gradients of the biLM's weights or without native kernels.
+It is differentiable and works in any floating dtype on any device. It also runs in production where the native kernels
+do not: in dtypes that they lack, and on a CUDA device without native kernels or for gradients of the biLM's weights.
 
 Source: Peters et al. 2018, arXiv:1802.05365; character CNN and highway: Kim et al. 2016, arXiv:1508.06615; LSTM with
 projection: Sak et al. 2014, arXiv:1402.1128; clipping, markers and skip connection as in bilm-tf.
@@ -28,8 +28,8 @@ def add_markers(x: Tensor, mask: Tensor, bos: Tensor, eos: Tensor) -> tuple[Tens
         mask: (batch_size, num_timesteps) bool, where there is a token.
         bos, eos: (dim,).
     Returns:
-        (batch_size, num_timesteps + 2, dim) and its mask. `</S>` goes behind as many positions as the row has tokens:
-        where the mask has holes it lands on, and replaces, a later token.
+        (batch_size, num_timesteps + 2, dim) and its mask. `</S>` follows after as many positions as the row has tokens;
+        if the mask has holes, it replaces a later token.
     """
     rows = torch.arange(x.shape[0], device=x.device)
     end = mask.sum(dim=1) + 1
@@ -37,7 +37,7 @@ def add_markers(x: Tensor, mask: Tensor, bos: Tensor, eos: Tensor) -> tuple[Tens
     x[:, 0], x[rows, end] = bos, eos
     mask = F.pad(mask, (1, 1))
     mask[:, 0] = True
-    mask.scatter_(1, end[:, None], True)  # assigning by index would copy True from the CPU, which no CUDA graph can
+    mask.scatter_(1, end[:, None], True)  # assigning by index would copy True from the CPU, which a CUDA graph cannot
     return x, mask
 
 
@@ -47,7 +47,7 @@ def char_cnn(
     """Convolutions of several widths over a token's characters, each filter's maximum, then the activation.
 
     Args:
-        char_ids: (n, max_characters) integers. Padding characters take part like all others.
+        char_ids: (n, max_characters) integers. Padding characters are treated like all others.
         char_embedding: (n_ids, dim).
         convolutions: for each width, weight (n_filters, dim, width) and bias (n_filters,).
         activation: "relu" or "tanh".
@@ -56,7 +56,7 @@ def char_cnn(
     """
     activate = {"relu": torch.relu, "tanh": torch.tanh}[activation]
     x = F.embedding(char_ids, char_embedding).transpose(1, 2)
-    # max, not amax: of equal positions one gets the gradient, as in AllenNLP.
+    # max, not amax, so that only one of several equal positions gets the gradient, as in AllenNLP.
     return torch.cat([activate(F.conv1d(x, weight, bias).max(dim=-1).values) for weight, bias in convolutions], dim=-1)
 
 
@@ -152,7 +152,7 @@ def bilstm(
     use_skip_connections: bool = True,
     dropout_masks: Sequence[tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Tensor, State]:
-    """Stacked forward and backward LSTMs that never mix; from the second layer on, output = LSTM output + input.
+    """Stacked, independent forward and backward LSTMs; from the second layer on, output = LSTM output + input.
 
     Args:
         x: (batch_size, num_timesteps, input_size), read by both directions.
@@ -185,5 +185,5 @@ def bilstm(
 
 
 def duplicate_tokens(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Layer 0: the token embedding once for each direction, zero where the mask is false."""
+    """Returns layer 0: the token embedding once per direction, zero where the mask is false."""
     return torch.cat([tokens, tokens], dim=-1).masked_fill(~mask.unsqueeze(-1), 0.0)

@@ -1,7 +1,7 @@
-"""Runs token lists through a biLM in batches of bounded size, whichever object computes it and remembers the state.
+"""Runs token lists through a biLM in batches of bounded size, independent of the backend.
 
-`ElmoEmbedder` and `elmo_fast.load` share this; they differ in what they hold: an `ElmoBiLm` module, or packed native
-weights alone.
+`ElmoEmbedder` and `elmo_fast.load` share this. They differ in what they hold: an `ElmoBiLm` module, or only packed
+native weights.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from elmo_fast.state import State, StatefulModule
 Sentences = Sequence[Sequence[str]]
 Layers = Sequence[Tensor] | Sequence[np.ndarray]
 Batch = tuple[list[int], Layers]
-"""The numbers of its sentences; and its layers, each (batch_size, longest + 2, output_dim), markers included."""
+"""The indices of its sentences, and its layers, each (batch_size, longest + 2, output_dim) with sentence markers."""
 
 
 class Runner:
-    """The batches of a biLM.
+    """Runs a biLM batch by batch.
 
     Args:
         forward: token lists -> layers, each (batch_size, longest + 2, output_dim), markers included.
@@ -43,18 +43,18 @@ class Runner:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Inside, in state "carry", no other thread's call changes the state; the other states need no lock."""
+        """While it is entered, no other thread's call changes the state "carry"; the other states need no lock."""
         with self._states._state_lock if self._states.state == "carry" else contextlib.nullcontext():
             yield
 
     def batches(self, sentences: Sentences, batch_size: int) -> Iterator[Batch]:
-        """Runs sentences as the state asks for. A sentence may be in no batch if it has no tokens.
+        """Runs sentences in the order that the state requires. Sentences without tokens may be in no batch.
 
-        - "carry": in their order, row r of every batch continuing the state of row r of the batch before. A batch
-          beyond the token budget runs in groups of rows, each with its own rows' state: the numbers are those of the
-          whole batch. Rows without tokens run their two markers, as in AllenNLP, unless the batch has no token at all:
-          then nothing runs and the state stays as it is.
-        - otherwise by length, and sentences without tokens not at all: the same numbers, sooner.
+        - "carry": in the given order; row r of every batch continues the state of row r of the previous batch. A batch
+          beyond the token budget runs in groups of rows, each with the state of its own rows, which gives the same
+          results as the whole batch. Rows without tokens run their two markers, as in AllenNLP, unless the whole batch
+          has no tokens: then nothing runs and the state does not change.
+        - otherwise by length, without the sentences that have no tokens: the same results in less time.
         """
         if self._states.state != "carry":
             numbers = [number for number, sentence in enumerate(sentences) if len(sentence)]
@@ -72,7 +72,7 @@ class Runner:
     def embed(self, sentences: Sentences, batch_size: int) -> list[np.ndarray]:
         """Returns each sentence's layers, (num_layers, length, output_dim) float32 without markers, in order.
 
-        In state "carry" a lock keeps other calls out until all batches have run.
+        In state "carry" a lock excludes other calls until all batches have run.
         """
         sentences = check_sentences(sentences)
         results: list[np.ndarray | None] = [None] * len(sentences)
@@ -85,7 +85,8 @@ class Runner:
     def embed_lazily(self, sentences: Iterable[Sequence[str]], batch_size: int) -> Iterator[np.ndarray]:
         """Yields what `embed` returns, reading one batch ahead ("carry") or one window of batches.
 
-        In state "carry", a batch beyond the token budget is computed as it is asked for, one group of rows at a time.
+        In state "carry", a batch beyond the token budget is computed one group of rows at a time, as results are
+        consumed.
         """
         if self._states.state != "carry":
             for window in windows(map(check_sentence, itertools.count(), sentences), batch_size):
@@ -96,7 +97,7 @@ class Runner:
                 yield from (self._nothing() for _ in batch)
             for numbers, layers in self.batches(batch, batch_size):
                 results = list(_without_markers(layers, batch, numbers))
-                del layers  # not to hold a batch twice while the caller works
+                del layers  # so that a batch is not held twice while the caller works
                 yield from _drain(results)
 
     def _nothing(self) -> np.ndarray:
@@ -123,7 +124,7 @@ class Runner:
 
 
 def _halving(numbers: list[int], run: Callable[[list[int]], Layers]) -> Iterator[Batch]:
-    """Runs a batch, in halves if the GPU has no memory for the whole; a single sentence's error passes."""
+    """Runs a batch, in halves if the GPU has too little memory; the error is raised for a single sentence."""
     try:
         layers = run(numbers)
     except torch.cuda.OutOfMemoryError:
@@ -133,7 +134,7 @@ def _halving(numbers: list[int], run: Callable[[list[int]], Layers]) -> Iterator
     if layers is not None:
         yield numbers, layers
         return
-    # Out of the handler: the error's traceback held the tensors of the failed attempt.
+    # Outside of the handler, because the traceback of the error held the tensors of the failed attempt.
     middle = len(numbers) // 2
     yield from _halving(numbers[:middle], run)
     yield from _halving(numbers[middle:], run)
@@ -149,12 +150,12 @@ def as_arrays(layers: Layers) -> list[np.ndarray]:
 def _without_markers(layers: Layers, sentences: Sentences, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     arrays = as_arrays(layers)
     for row, number in enumerate(numbers):
-        # A fresh array each: a view would keep its whole batch in memory for as long as one sentence is kept.
+        # A new array each: a view would keep the whole batch in memory for as long as one sentence is kept.
         yield np.stack([array[row, 1 : len(sentences[number]) + 1] for array in arrays])
 
 
 def _drain(results: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yields results in order, letting go of each."""
+    """Yields results in order, releasing each."""
     results.reverse()
     while results:
         yield results.pop()
@@ -167,7 +168,7 @@ def _rows_from(state: State | None, first_row: int) -> State | None:
 
 
 def _replace_rows_from(state: State | None, first_row: int, rows: State | None) -> State | None:
-    """The state with its rows from first_row on replaced; rows that it does not have yet are zero."""
+    """Returns the state with its rows from first_row on replaced; rows that it does not have yet are zero."""
     if rows is None:
         return state
     if state is None:

@@ -11,7 +11,7 @@ from elmo_fast.parameters import parameter_of
 
 
 class _Mix(nn.Module):
-    """What the mixes share: the number of layers, and normalising them first."""
+    """The base class of the mixes: the number of layers, and their normalisation."""
 
     def __init__(self, mixture_size: int, do_layer_norm: bool) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class ScalarMix(_Mix):
         return mixed
 
     def weights(self) -> Tensor:
-        """Returns what each tensor is multiplied by in all, `gamma * softmax(w)`: (mixture_size,)."""
+        """Returns the factor of each tensor, `gamma * softmax(w)`: (mixture_size,)."""
         return self.gamma * self._softmax()
 
     def _softmax(self) -> Tensor:
@@ -81,7 +81,7 @@ class ScalarMix(_Mix):
 class AdditiveMix(_Mix):
     """`x_0 + sum_k c_k * x_k` over k >= 1, with learned c_k: the token's own vector plus as much context as helps.
 
-    Unlike in `ScalarMix` the layers do not compete, and the context-independent layer always passes whole.
+    Unlike in `ScalarMix` the layers do not compete, and the context-independent layer is always passed on in full.
 
     Args:
         mixture_size: number of tensors, x_0 included.
@@ -124,7 +124,7 @@ def _parameters(name: str, values: Sequence[float], expected: int, dim: int, tra
 def layer_norm(tensor: Tensor, mask: Tensor) -> Tensor:
     """Normalises by one mean and one variance over all elements of all unmasked positions of the whole batch.
 
-    So a sentence's result depends on the others in the batch, and padding comes out non-zero: AllenNLP's definition.
+    A sentence's result therefore depends on the others in the batch, and padding becomes non-zero, as in AllenNLP.
 
     Args:
         tensor: (..., dim).

@@ -1,4 +1,4 @@
-"""What a biLM remembers between calls: the state policies "carry", "reset" and "frozen"."""
+"""The LSTM state that a biLM remembers between calls: "carry", "reset" and "frozen"."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def check_mode(state: str) -> str:
 
 
 class StateSlot:
-    """One call's loan of the state: `initial` is what it starts from (None is zero), `final` what it leaves behind.
+    """Lends the state to one call, which starts from `initial` (None is zero) and sets `final`.
 
-    `final` holds new, detached tensors: neither those of `initial`, nor any that the call's caller may write into.
-    Where `keep` is false nobody reads `final`, and the call need not set it.
+    `final` holds new, detached tensors: neither those of `initial`, nor any that the caller may write into. If `keep`
+    is false nobody reads `final`, and the call need not set it.
     """
 
     def __init__(self, initial: State | None, keep: bool) -> None:
@@ -56,11 +56,11 @@ class StatefulModule(nn.Module):
         super().__init__()
         self._state_mode = check_mode(state)
         self._state_lock = SharedLock()
-        self._states: State | None = None  # replaced, never written into: whoever kept a reference has a snapshot
+        self._states: State | None = None  # replaced, never written into, so that every reference to it is a snapshot
 
     @property
     def state(self) -> str:
-        """The mode; assigning to it switches. Into and out of "frozen" the remembered state is forgotten."""
+        """The mode; assign to it to switch. Switching to or from "frozen" forgets the state."""
         return self._state_mode
 
     @state.setter
@@ -73,7 +73,7 @@ class StatefulModule(nn.Module):
 
     @property
     def stateful(self) -> bool:
-        """AllenNLP's name: True is state "carry"; assigning True or False switches between "carry" and "reset"."""
+        """AllenNLP's name: True means state "carry". Assigning True or False switches to "carry" or "reset"."""
         return self.state == "carry"
 
     @stateful.setter
@@ -84,7 +84,7 @@ class StatefulModule(nn.Module):
         """Forgets the state, the "frozen" one included.
 
         Args:
-            mask: (rows,) bool, the rows to forget, as many as the state has; None is all.
+            mask: (rows,) bool, the rows to forget, for all rows of the state; None forgets all.
         Raises:
             ValueError: `mask` has another number of rows than the state.
         """
@@ -96,7 +96,7 @@ class StatefulModule(nn.Module):
                 if mask.shape != (rows,):
                     raise ValueError(f"mask: expected shape ({rows},), the rows of the state, got {tuple(mask.shape)}")
                 forget = mask.bool().to(self._states[0].device)[None, :, None]
-                # A fill, not a product: a row that went NaN must come back to zero.
+                # Filled, not multiplied, because a row that has become NaN must return to zero.
                 self._states = _each(self._states, lambda part: part.masked_fill(forget, 0.0))
 
     def _with_state(self, batch_size: int, run: Callable[[StateSlot], Result]) -> Result:
@@ -109,7 +109,7 @@ class StatefulModule(nn.Module):
         return result
 
     def _take_state(self, batch_size: int) -> StateSlot:
-        """What a call of `batch_size` rows starts from."""
+        """Returns the slot of a call of `batch_size` rows."""
         if self._state_mode == "carry":
             return StateSlot(_first_rows(self._states, batch_size), keep=True)
         state = self._states if self._state_mode == "frozen" else None
@@ -117,12 +117,12 @@ class StatefulModule(nn.Module):
         return StateSlot(initial, keep=False)
 
     def _keep_state(self, slot: StateSlot) -> None:
-        """Stores what a call left behind."""
+        """Stores the final state of a call."""
         if slot.keep and slot.final is not None:
             self._states = _replace_first_rows(self._states, slot.final)
 
     def _freeze_state(self, state: State) -> None:
-        """Makes a state of one row the one that every row starts from; only in mode "frozen"."""
+        """Stores the state of one row from which every row starts; only in mode "frozen"."""
         with self._state_lock:
             self._states = state
 

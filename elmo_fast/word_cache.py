@@ -1,12 +1,12 @@
-"""Words that the native token encoder remembers from call to call, so that each is computed once.
+"""Words that the native token encoder remembers between calls, so that each is computed only once.
 
-A word's embedding depends on its characters alone, and text repeats its words. The native encoder therefore keeps the
-embeddings of the `word_cache_size` words used last, found by their character ids; results have the same bits with and
-without. Memory grows as words come: 64 MiB of embeddings for 32,768 words of the original model, and a tenth of that
-for their keys.
+A word's embedding depends only on its characters, and texts repeat words. The native encoder therefore keeps the
+embeddings of the `word_cache_size` most recently used words, found by their character ids; results have the same bits
+with and without the cache. Memory is allocated as words arrive: 64 MiB of embeddings for 32,768 words of the original
+model, and a tenth of that for their keys.
 
-The words are forgotten when a parameter changes, and on `clear_cache()`. Copies and pickles start without any, a forked
-child with its parent's. Where the native kernels do not run (see `elmo_fast.precision`) nothing is remembered.
+The words are forgotten when a parameter changes, and on `clear_cache()`. Copies and pickles start with an empty cache,
+a forked child with its parent's. Where the native kernels do not run (see `elmo_fast.precision`) nothing is remembered.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ DEFAULT_WORD_CACHE_SIZE = 32768
 
 
 class CacheInfo(NamedTuple):
-    """What a word cache holds and has done since it was last empty.
+    """Contents of a word cache, and its counters since it was last empty.
 
     Attributes:
         hits, misses: distinct words of a call that were, and were not, remembered. Sentence markers count as words.
-        size, max_size: words held, and the most.
+        size, max_size: number of words held, and its limit.
         nbytes: memory of the words held, in bytes.
     """
 
@@ -40,10 +40,10 @@ def check_word_cache_size(word_cache_size: int) -> int:
 
 
 class WordCached:
-    """The word cache of the classes that encode words. Most hold another such object, which has the cache."""
+    """The word cache of the classes that encode words. Most of them hold another such object, which has the cache."""
 
     def _word_cache(self) -> Any:
-        """The object that has the cache, or None where none has been made yet."""
+        """Returns the object that has the cache, or None if there is none yet."""
         raise NotImplementedError
 
     def clear_cache(self) -> None:
@@ -53,6 +53,6 @@ class WordCached:
             cache.clear_cache()
 
     def cache_info(self) -> CacheInfo:
-        """Returns what the word cache holds and has done; see `elmo_fast.word_cache.CacheInfo`."""
+        """Returns the contents and counters of the word cache; see `elmo_fast.word_cache.CacheInfo`."""
         info: CacheInfo = self._word_cache().cache_info()
         return info

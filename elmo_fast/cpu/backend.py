@@ -18,7 +18,7 @@ ArrayState = tuple[np.ndarray, np.ndarray]
 
 
 class CpuBackend(ReferenceBackend):
-    """See `elmo_fast.dispatch.Backend`. Mixes are PyTorch's: they are elementwise, and may learn."""
+    """See `elmo_fast.dispatch.Backend`. Mixes are left to PyTorch: they are elementwise, and may be trained."""
 
     def encode(self, encoder: Any, char_ids: Tensor) -> Tensor:
         packed = encoder.packed()
@@ -59,7 +59,7 @@ class CpuBackend(ReferenceBackend):
 
 
 def arrays_of_state(state: State | None) -> ArrayState | tuple[None, None]:
-    """Returns a state as C-contiguous float32 arrays, which are only read: no copy where it is that already."""
+    """Returns a state as C-contiguous float32 arrays, without a copy if it is that already; callers only read them."""
     if state is None:
         return None, None
     h, c = (part.detach().to("cpu", torch.float32).contiguous().numpy() for part in state)

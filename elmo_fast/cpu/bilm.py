@@ -1,4 +1,4 @@
-"""A whole biLM that keeps nothing but its packed native weights."""
+"""A whole biLM that holds only its packed native weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached,
 
 
 class CpuBiLm(NativePrecision, WordCached):
-    """A biLM on the native CPU kernels: character ids in, all layers out. It holds its packed weights and nothing else.
+    """A biLM on the native CPU kernels, character ids to all layers, that holds only its packed weights.
 
-    It has no LSTM state of its own, and threads may share it. It remembers words (`elmo_fast.word_cache`), which shows
-    in no result. Pickles carry the weights.
+    It keeps no LSTM state, and threads may share it. It remembers words (`elmo_fast.word_cache`), which does not affect
+    results. Pickles contain the weights.
 
     Attributes:
         num_layers: layers of the output, the token embedding included.
@@ -50,7 +50,7 @@ class CpuBiLm(NativePrecision, WordCached):
         precision: str = "float32",
         word_cache_size: int = DEFAULT_WORD_CACHE_SIZE,
     ) -> CpuBiLm:
-        """Reads a model from local files and keeps the packed weights alone; see `elmo_fast.cpu.pack.pack_files`.
+        """Reads a model from local files and keeps only the packed weights; see `elmo_fast.cpu.pack.pack_files`.
 
         Args:
             options_file, weight_file: paths.
@@ -67,11 +67,11 @@ class CpuBiLm(NativePrecision, WordCached):
 
     @property
     def nbytes(self) -> int:
-        """Memory of the packed weights, in bytes; that of remembered words is in `cache_info()`."""
+        """Memory of the packed weights, in bytes; `cache_info()` has that of remembered words."""
         return self._encoder.nbytes + self._lstm.nbytes
 
     def cache_info(self) -> CacheInfo:
-        """Returns what the word cache holds and has done."""
+        """Returns the contents and counters of the word cache."""
         return CacheInfo(**self._word_cache().cache_info())
 
     def _word_cache(self) -> _cpu.CachedTokenEncoder:
@@ -100,7 +100,7 @@ class CpuBiLm(NativePrecision, WordCached):
         return activations, mask, (h, c) if keep_state else None
 
     def _packed_now(self) -> _cpu.BiLm:
-        """The weights, packed anew if the instruction set chosen since makes the precision run as another one."""
+        """Returns the weights, packed again if the precision runs as another one with the instruction set in use."""
         if self._packed_for != self.precision_in_use:
             with self._lock:
                 if self._packed_for != self.precision_in_use:
@@ -114,7 +114,7 @@ class CpuBiLm(NativePrecision, WordCached):
         return _restore, (self._encoder.weights(), lstm_arguments(self._lstm))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CpuBiLm:
-        return self  # no result of it ever changes
+        return self  # its results never change
 
 
 def _restore(encoder: Any, lstm: Any) -> CpuBiLm:

@@ -1,7 +1,7 @@
-"""The biLSTM's passes that training needs: forward with what a gradient asks for kept, and backward.
+"""The biLSTM's passes for training: a forward pass that saves activations, and the backward pass.
 
-What must go step by step through time runs on native kernels; products over all tokens at once are torch's. Everything
-is float32 on the CPU, and deterministic. `elmo_fast.cpu.ops` makes torch operators of these functions.
+The parts that must go step by step through time are native kernels; products over all tokens at once are left to torch.
+Everything is float32 on the CPU, and deterministic. `elmo_fast.cpu.ops` makes torch operators from these functions.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from elmo_fast.cpu.backend import empty_tensor
 from elmo_fast.cpu.saved_activations import array_of, lazy_zeros, saved_size, zeros
 from elmo_fast.native import _cpu, get_num_threads
 
-# Where nothing was kept, the backward pass computes it again for so many tokens at a time.
+# If nothing was saved, the backward pass computes the activations again for this many tokens at a time.
 _TOKENS_AGAIN = 1024
 
 
 class LstmOptions(NamedTuple):
-    """What the layers of a biLSTM share; a clip of 0 is none."""
+    """Options shared by the layers of a biLSTM; a clip of 0 is none."""
 
     cell_clip: float
     proj_clip: float
@@ -49,8 +49,8 @@ def bilstm_forward(
         keep: whether a backward pass will follow.
     Returns:
         the layers' outputs (n_layers, batch_size, num_timesteps, 2 * projection_dim), zero beyond the lengths; the
-        final h and c; and what the backward pass reads (n_layers, 2, batch_size * num_timesteps, saved_size), no rows
-        without `keep`.
+        final h and c; and the activations saved for the backward pass (n_layers, 2, batch_size * num_timesteps,
+        saved_size), without rows if not `keep`.
     """
     batch_size, num_timesteps = index.shape
     n_layers, projection_dim, cell_size = native.num_layers, native.projection_dim, native.cell_size
@@ -101,12 +101,12 @@ def bilstm_backward(
     """Computes the gradients of `bilstm_forward`.
 
     Args:
-        native: the backward passes of layer 0's two directions, then of layer 1's, and so on.
-        forward: makes what `bilstm_forward` runs, in float32; called where nothing was kept.
+        native: the backward passes of the two directions of layer 0, then of layer 1, and so on.
+        forward: makes the float32 biLSTM that `bilstm_forward` runs; called if nothing was saved.
         dout, dh, dc: gradients of the outputs and of the final state; None is zero.
         weights: for each layer and direction input (4 * cell_size, input_size), state, bias and projection weights.
         out, saved: what the forward pass returned.
-        wanted: whether the gradient of the table is, that of the initial state, and that of each weight.
+        wanted: whether the gradient of the table is wanted, that of the initial state, and that of each weight.
     """
     batch_size, num_timesteps = index.shape
     flat_table = table.detach()
@@ -154,7 +154,7 @@ def _add_gradients(
     to: LstmGradients,
 ) -> None:
     n_layers = len(rows.out)
-    # Rows of the table that are read: padding may stand for others, with anything in them.
+    # Only rows of the table that are read: those of padding may contain anything.
     read = torch.arange(rows.index.shape[1], device="cpu") < rows.lengths[:, None]
     words, word_of = torch.unique(rows.index[read], return_inverse=True)
     word_at = word_of.new_zeros(rows.index.shape).masked_scatter_(read, word_of).flatten()
@@ -169,7 +169,7 @@ def _add_gradients(
             steps = _through_time(native[2 * layer + direction], rows, layer, direction, dout, saved)
             input_weight = weights[at].detach()
             if layer == 0:
-                # Equal words have one row of the table: their gradients are summed before they are multiplied.
+                # Equal words share a row of the table, so their gradients are summed before they are multiplied.
                 dgates = zeros(len(words), steps.dgates.shape[1]).index_add_(0, word_at[steps.order], steps.dgates)
                 x = rows.table[words]
                 if to.table is not None:
@@ -192,7 +192,7 @@ def _add_gradients(
 
 
 class _Steps(NamedTuple):
-    """What one direction's walk through time leaves, tokens in `order` (b * num_timesteps + t of each)."""
+    """The results of one direction's walk through time, with tokens in `order` (b * num_timesteps + t of each)."""
 
     order: Tensor
     dgates: Tensor  # (tokens, 4 * cell_size)
@@ -233,7 +233,7 @@ def _rows(state: Tensor | None, rows: slice) -> Tensor | None:
 
 
 def _row_groups(lengths: Tensor, tokens: int) -> list[slice]:
-    """Consecutive rows of at most so many tokens together, at least one row each."""
+    """Groups consecutive rows with at most `tokens` tokens together, at least one row per group."""
     groups, first, total = [], 0, 0
     for row, length in enumerate(lengths.tolist()):
         if total + length > tokens and row > first:

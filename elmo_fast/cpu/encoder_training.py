@@ -1,6 +1,6 @@
-"""The token encoder's passes that training needs: forward with what a gradient asks for kept, and backward.
+"""The token encoder's passes for training: a forward pass that saves activations, and the backward pass.
 
-Products of matrices are torch's; the convolutions' maxima, and where their gradients go, are native.
+Matrix products are left to torch; the maxima of the convolutions, and the way back through them, are native.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from elmo_fast.cpu.saved_activations import array_of, encoder_saved_size, lazy_z
 from elmo_fast.native import _cpu, get_num_threads
 from elmo_fast.parameters import encoder_parts
 
-# Where nothing was kept, the backward pass computes it again for so many distinct words at a time.
+# If nothing was saved, the backward pass computes the activations again for this many distinct words at a time.
 _WORDS_AGAIN = 1024
 
 
@@ -29,8 +29,9 @@ def encoder_forward(
         char_ids: (n, max_characters) int64.
         keep: whether a backward pass will follow.
     Returns:
-        a table (n, output_dim) whose first rows are the distinct words and the others zero, index (n,) int32 into it,
-        and what the backward pass reads: of (n * encoder_saved_size,) the first part, none of it without `keep`.
+        a table (n, output_dim) whose first rows are the distinct words and whose other rows are zero, index (n,) int32
+        into it, and the activations saved for the backward pass, the first part of (n * encoder_saved_size,), or none
+        if not `keep`.
     """
     n = len(char_ids)
     ids = array_of(char_ids, np.int64)
@@ -65,7 +66,8 @@ def encoder_backward(
         char_ids, index: as there.
         weights: character embedding; weight and bias of each convolution, of each highway, and of the projection if
             there is one.
-        saved: what the forward pass kept; if that is nothing, it is computed again for `_WORDS_AGAIN` words at a time.
+        saved: the activations saved by the forward pass; if there are none, they are computed again for `_WORDS_AGAIN`
+        words at a time.
     """
     if not len(index):
         return [torch.zeros_like(weight) for weight in weights]
@@ -92,7 +94,7 @@ def _gradients(
     n_highways: int,
     activation: str,
 ) -> list[Tensor]:
-    """As `encoder_backward`, of distinct words; d: (n, output_dim)."""
+    """As `encoder_backward`, for distinct words; d: (n, output_dim)."""
     embedding, convolutions, highways, projection = encoder_parts(
         [weight.detach() for weight in weights], n_convolutions, n_highways
     )

@@ -72,7 +72,7 @@ def _needs_gradient(tensors: list[Tensor]) -> bool:
 
 
 def _usable(state: Tensor) -> Tensor:
-    """A state that autograd takes: one left behind by a call in inference mode is copied."""
+    """Returns a state that autograd accepts: the state of a call in inference mode is copied."""
     if torch.compiler.is_compiling() or not state.is_inference() or torch.is_inference_mode_enabled():
         return state
     return state.clone()

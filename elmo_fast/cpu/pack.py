@@ -49,7 +49,7 @@ def pack_lstm(
 def pack_backward(
     state_weights: Sequence[np.ndarray], projections: Sequence[np.ndarray], cell_clip: float, proj_clip: float
 ) -> list[_cpu.LstmBackward]:
-    """Packs the backward passes of layer 0's two directions, then of layer 1's, and so on; arguments as `pack_lstm`."""
+    """Packs the backward passes of the two directions of layer 0, then of layer 1, and so on."""
     pairs = zip(state_weights, projections, strict=True)
     return run_tasks([partial(_cpu.LstmBackward, *pair, cell_clip, proj_clip) for pair in pairs], get_num_threads())
 
@@ -60,7 +60,7 @@ def restore_encoder(arguments: Sequence[Any]) -> _cpu.CachedTokenEncoder:
 
 
 def lstm_arguments(lstm: _cpu.BiLstm) -> tuple[Any, ...]:
-    """What `restore_lstm` makes the biLSTM of, as plain arrays and numbers."""
+    """Returns the arguments of `restore_lstm`: plain arrays and numbers."""
     layers, *options = lstm.arguments()
     return [tuple(layer.weights() for layer in pair) for pair in layers], *options
 

@@ -1,7 +1,7 @@
-"""Memory for what a forward pass keeps for the backward pass.
+"""Memory for the activations that a forward pass saves for the backward pass.
 
-A token keeps `saved_size` floats for each layer and direction, 21 thousand in the original model, 336 KB a token in
-all; a distinct word keeps `encoder_saved_size`, 57 KB.
+That is `saved_size` floats per token, layer and direction: 21 thousand in the original model, 336 KB per token in all;
+and `encoder_saved_size` floats per distinct word, 57 KB.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from elmo_fast.native import _cpu
 
-_HUGE_PAGES = 4 << 20  # bytes from which on they pay
+_HUGE_PAGES = 4 << 20  # number of bytes from which huge pages pay
 
 
 saved_size = _cpu.saved_size
@@ -24,14 +24,14 @@ encoder_saved_size = _cpu.encoder_saved_size
 
 
 def lazy_zeros(*shape: int) -> Tensor:
-    """A float32 tensor of zeros whose memory the system hands out where it is first touched.
+    """Returns a float32 tensor of zeros whose memory the system allocates where it is first touched.
 
-    Its size is an upper bound known before the batch is: padding costs nothing.
+    Its size may therefore be an upper bound, which is known before the batch is; padding costs nothing.
     """
     nbytes = 4 * math.prod(shape)
     if nbytes < _HUGE_PAGES or not hasattr(mmap, "MAP_PRIVATE"):
         return zeros(*shape)
-    # Private, since shared memory has no huge pages; not reserved, since most of it may never be touched.
+    # Private, because shared memory has no huge pages; not reserved, because most of it may never be touched.
     not_reserved = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
     memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | not_reserved)
     if hasattr(mmap, "MADV_HUGEPAGE"):
@@ -40,10 +40,10 @@ def lazy_zeros(*shape: int) -> Tensor:
 
 
 def array_of(tensor: Tensor, dtype: type = np.float32) -> np.ndarray:
-    """A CPU tensor as the native module takes it: C-contiguous, a copy only where that needs one."""
+    """Returns a CPU tensor as a C-contiguous array for the native module; copies only if necessary."""
     return np.ascontiguousarray(tensor.detach().numpy(), dtype=dtype)
 
 
 def zeros(*shape: int) -> Tensor:
-    """Zeros as the native module takes them, whatever torch's default dtype and device are."""
+    """Returns float32 zeros on the CPU, whatever torch's default dtype and device are."""
     return torch.zeros(shape, dtype=torch.float32, device="cpu")

@@ -1,4 +1,4 @@
-"""A biLM of packed native weights alone that keeps its LSTM state between calls."""
+"""A biLM that holds only packed native weights, and its LSTM state between calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elmo_fast.word_cache import WordCached
 
 
 class StatefulCpuBiLm(NativePrecision, WordCached, StatefulModule):
-    """A `CpuBiLm` and the state that it does not keep.
+    """A `CpuBiLm` with an LSTM state, which that class does not keep.
 
     Args:
         weights: the packed weights.
@@ -29,7 +29,7 @@ class StatefulCpuBiLm(NativePrecision, WordCached, StatefulModule):
 
     @property
     def precision(self) -> str:
-        """The precision asked for."""
+        """The requested precision."""
         return self.weights.precision
 
     def _word_cache(self) -> CpuBiLm:

@@ -1,4 +1,4 @@
-"""A batch of indices into `vocab_to_cache` -> the distinct words' embeddings, and which word each position is."""
+"""Indices into `vocab_to_cache` -> the embeddings of the distinct words, and the word of each position."""
 
 from __future__ import annotations
 

@@ -4,5 +4,5 @@
 `plan` orders the tokens of a batch, on the host; `encoder`, `lstm` and `mix` run the kernels; `bilm` joins them;
 `graphs` replays a whole pass as one CUDA graph.
 
-**None of this has been run on a GPU yet**: the tests run it over an emulator.
+**None of this has been run on a GPU yet**: the tests run it on an emulator.
 """

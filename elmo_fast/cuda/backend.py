@@ -54,11 +54,11 @@ class CudaBackend(ReferenceBackend):
         state = _own_state(bilm._elmo_lstm, slot, len(inputs), packed.gpu.device)
         if bilm._cuda_graphs:
             check_char_ids(inputs, packed.encoder.max_characters)
-            # An id beyond int32 must not turn into a known one.
+            # An id beyond int32 must not become a known one.
             char_ids = inputs.to(packed.gpu.device, torch.int64).clamp(-1, packed.encoder.n_ids)
             activations, mask = bilm._graphs.get(packed).forward(char_ids, state)
         else:
-            # The one time that the device is waited for: the batch is planned on the host.
+            # The only wait for the device, because the batch is planned on the host.
             activations, mask = packed.forward(char_ids_array(inputs.cpu(), packed.encoder.max_characters), state)
         slot.final = state
         return list(activations.to(bilm._token_embedder._char_embedding_weights.dtype).unbind(0)), mask
@@ -115,9 +115,9 @@ def packed_bilm(bilm: Any) -> CudaBiLm | None:
 
 
 def _own_state(lstm: Any, slot: StateSlot, batch_size: int, device: torch.device) -> State | None:
-    """A copy of the lent state for the kernels to overwrite; None where it is zero and nobody reads it afterwards."""
+    """Returns a copy of the lent state for the kernels to overwrite; None if it is zero and not read afterwards."""
     if slot.initial is not None:
-        # A copy: the call must not write into a state that somebody else may hold.
+        # A copy, because the call must not write into a state that others may hold.
         return tuple(part.to(device, torch.float32, copy=True).contiguous() for part in slot.initial)
     if not slot.keep:
         return None

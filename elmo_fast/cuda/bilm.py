@@ -32,12 +32,12 @@ class CudaBiLm:
         return len(self.lstm.layers) + 1
 
     def zero_state(self, batch_size: int) -> State:
-        """Returns a state of zeros, float32, for `forward` to start from and to overwrite."""
+        """Returns a float32 state of zeros, which `forward` starts from and overwrites."""
         sizes = (2 * self.lstm.projection_dim, 2 * self.lstm.cell_size)
         return tuple(self.gpu.zeros(self.num_layers - 1, batch_size, size) for size in sizes)
 
     def forward(self, char_ids: np.ndarray, state: State | None) -> tuple[Tensor, Tensor]:
-        """Computes all layers; equal words once, nothing for padding. The batch is planned on the host.
+        """Computes all layers: each distinct word once, and nothing for padding. The batch is planned on the host.
 
         Args:
             char_ids: (batch_size, num_timesteps, max_characters) from `elmo_fast.characters.char_ids_array`.
@@ -68,13 +68,13 @@ class CudaBiLm:
     def forward_padded(
         self, char_ids: Tensor, markers: tuple[Tensor, Tensor], state: State | None
     ) -> tuple[Tensor, Tensor]:
-        """As `forward`, wholly on the device: nothing is read back, so that it can be captured in a CUDA graph.
+        """As `forward`, but entirely on the device: nothing is read back, so it can be captured in a CUDA graph.
 
-        Every position is encoded, and every step runs all rows; the numbers are the same.
+        Every position is encoded, and every step runs all rows; the results are the same.
 
         Args:
-            char_ids: (batch_size, num_timesteps, max_characters) int32 on the device; NaN comes of an unknown id.
-            markers: what `markers` returns.
+            char_ids: (batch_size, num_timesteps, max_characters) int32 on the device; an unknown id gives NaN.
+            markers: the result of `markers`.
         """
         ids, mask = reference.add_markers(char_ids, (char_ids > 0).any(dim=-1), *markers)
         with self.gpu.guard():
@@ -89,7 +89,7 @@ class CudaBiLm:
         return self.gpu.zeros(self.num_layers, *mask.shape, 2 * self.lstm.projection_dim, dtype=self.lstm.dtype)
 
     def _duplicate(self, tokens: Tensor, mask: Tensor, out: Tensor) -> None:
-        """Layer 0: the token embedding once for each direction, zero where the mask is false."""
+        """Fills layer 0: the token embedding once per direction, zero where the mask is false."""
         halves = out[0].unflatten(-1, (2, self.lstm.projection_dim))
         halves.copy_(tokens.view(*mask.shape, 1, self.lstm.projection_dim).expand_as(halves))
         halves.masked_fill_(~mask[:, :, None, None], 0.0)

@@ -1,4 +1,4 @@
-"""The compiled module `_cuda`, and what is known of a device."""
+"""The compiled module `_cuda`, and the properties of a device."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STORAGES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16:
 
 
 def is_built() -> bool:
-    """Whether the native CUDA kernels were compiled in and load."""
+    """Returns whether the native CUDA kernels were built and can be loaded."""
     return _kernels is not None
 
 
@@ -38,10 +38,10 @@ def device_count() -> int:
 def cuda_device(device: torch.device) -> CudaDevice | None:
     """Returns the kernels for a device, or None where there are none: on the CPU, and without the module `_cuda`.
 
-    A CUDA device without kernels is warned of once.
+    Warns once about a CUDA device without kernels.
 
     Raises:
-        RuntimeError: CUDA refuses the device, or it is too old; with CUDA's words.
+        RuntimeError: CUDA refuses the device, with CUDA's own message, or it is too old.
     """
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
@@ -64,7 +64,7 @@ class CudaDevice:
         device: the device of all tensors.
     Attributes:
         kernels, device: as given.
-        number: what CUDA calls the device.
+        number: CUDA's number of the device.
         properties: name, capability, multiprocessors, shared_bytes and cooperative.
     Raises:
         RuntimeError: CUDA refuses the device, or it is too old.
@@ -83,39 +83,39 @@ class CudaDevice:
         self._fits: dict[tuple[Any, ...], bool] = {}
 
     def stream(self) -> int:
-        """Returns torch's current stream on the device, asked for at every call: it may be another one each time."""
+        """Returns torch's current stream on the device, which may be a different one at every call."""
         return torch.cuda.current_stream(self.device).cuda_stream if self.device.type == "cuda" else 0
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
-        """Makes the device torch's current one, and torch's products those of the storage dtype, also under autocast:
-        the kernels read what was allocated in that dtype."""
+        """Makes the device torch's current one, and keeps torch's products in the storage dtype, also under autocast,
+        because the kernels read memory that was allocated in that dtype."""
         device = torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
         with device, torch.autocast(self.device.type, enabled=False):
             yield
 
     def finish(self) -> None:
-        """Waits for the current stream: what was packed on it may be used on any other from now on."""
+        """Waits for the current stream, so that weights packed on it may be used on any other from now on."""
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
 
     def storage(self, dtype: torch.dtype) -> Any:
-        """Returns the kernels' name of a dtype."""
+        """Returns the kernels' name for a dtype."""
         return getattr(self.kernels.Storage, _STORAGES[dtype])
 
     def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
-        """A new tensor on the device, from torch's allocator, on the current stream."""
+        """Returns a new tensor on the device, from torch's allocator, on the current stream."""
         return torch.empty(shape, dtype=dtype, device=self.device)
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """As `empty`, of zeros."""
+        """Like `empty`, filled with zeros."""
         return torch.zeros(shape, dtype=dtype, device=self.device)
 
     def address(self, name: str, tensor: Tensor, dtype: torch.dtype, *shape: int) -> int:
         """Returns a tensor's address.
 
         Raises:
-            ValueError: another device, dtype or shape than expected, or not contiguous; the message names the tensor.
+            ValueError: device, dtype or shape differ from what is expected, or it is not contiguous; names the tensor.
         """
         expected, got = (self.device, dtype, shape), (tensor.device, tensor.dtype, tuple(tensor.shape))
         if expected != got or not tensor.is_contiguous():
@@ -124,7 +124,7 @@ class CudaDevice:
         return tensor.data_ptr()
 
     def persistent_plan(self, dtype: torch.dtype, projection_dim: int, cell_size: int, n_rows: int) -> Any:
-        """Returns the plan of the persistent LSTM kernel where it pays on this device, ready to launch; else None."""
+        """Returns the plan of the persistent LSTM kernel, ready to launch, or None if it does not pay here."""
         plan = self.kernels.plan_persistent(self.properties, projection_dim, cell_size, dtype.itemsize, n_rows)
         if plan.blocks == 0:
             return None
@@ -156,11 +156,11 @@ def may_run(device: torch.device) -> bool:
 
 
 def storage_for(parameters: Sequence[Tensor], precision: str) -> Storage | None:
-    """Returns how the native CUDA kernels hold these parameters, or None where they cannot.
+    """Returns how the native CUDA kernels hold these parameters, or None if they cannot.
 
-    Weights are stored as they are, float32, float16 or bfloat16; precision "bfloat16" stores float32 weights as
-    bfloat16. The other precisions are the CPU's, and run as float32 here. Whether a gradient is needed is the caller's
-    question.
+    Weights are stored in their dtype, float32, float16 or bfloat16; precision "bfloat16" stores float32 weights as
+    bfloat16. The other precisions exist only on the CPU, and run as float32 here. The caller checks whether a gradient
+    is needed.
 
     Raises:
         ValueError: the parameters are on several devices.

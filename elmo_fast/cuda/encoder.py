@@ -27,7 +27,7 @@ def encode_tokens(gpu: CudaDevice, weights: CudaEncoder, char_ids: Tensor) -> Te
     x = _char_cnn(gpu, weights, char_ids)
     for weight, bias in weights.highways:
         gates = torch.addmm(bias, x, weight.t())
-        # In place: a thread reads the one element of x that it writes.
+        # In place, because each thread reads only the element of x that it writes.
         gpu.kernels.highway(
             device=gpu.number,
             storage=gpu.storage(weights.dtype),

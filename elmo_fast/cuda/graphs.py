@@ -1,8 +1,8 @@
-"""A whole forward pass as one CUDA graph, for each size of batch: many small launches become one.
+"""A whole forward pass as one CUDA graph per batch size: many small launches become one.
 
-A graph has fixed addresses and a fixed size. Batches are padded to the next of few sizes, copied into the graph's own
-tensors, and the results are copied out. Nothing is computed once for equal words, and padding is computed too: this is
-for latency, with one or few sentences a call.
+A graph has fixed addresses and a fixed size. Batches are padded to the next of a few sizes and copied into the graph's
+own tensors, and the results are copied out. Equal words are computed several times, and padding is computed too: this
+is for latency, with one or few sentences per call.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from elmo_fast.locks import SharedLock
 from elmo_fast.state import State
 
 MOST_GRAPHS = 16
-"""Graphs kept; each holds the activations of its batch. The least recently used one goes first."""
+"""The number of graphs kept, each with the activations of its batch. The least recently used one is dropped first."""
 LENGTH_STEP = 8
 _WARM_UPS = 2
-_capturing = SharedLock()  # one capture at a time in a process
+_capturing = SharedLock()  # one capture at a time per process
 
 
 def bucket(batch_size: int, num_timesteps: int) -> tuple[int, int]:
-    """The size that a batch is padded to: the next power of two of rows, the next multiple of `LENGTH_STEP` tokens."""
+    """Returns the size that a batch is padded to: rows to a power of two, tokens to a multiple of `LENGTH_STEP`."""
     return 1 << max(0, batch_size - 1).bit_length(), -(-max(1, num_timesteps) // LENGTH_STEP) * LENGTH_STEP
 
 
 class GraphedBiLm:
-    """Runs a `CudaBiLm` by CUDA graphs. Threads and streams may share it; their calls run one after the other."""
+    """Runs a `CudaBiLm` with CUDA graphs. Threads and streams may share it; their calls run one after the other."""
 
     def __init__(self, bilm: CudaBiLm) -> None:
         self.bilm = bilm
         self._lock = threading.Lock()
         self._graphs: OrderedDict[tuple[int, int], _Graph] = OrderedDict()
-        self._done: torch.cuda.Event | None = None  # of the call before, perhaps on another stream
+        self._done: torch.cuda.Event | None = None  # of the previous call, perhaps on another stream
 
     def forward(self, char_ids: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
-        """As `CudaBiLm.forward_padded`; new tensors each time.
+        """As `CudaBiLm.forward_padded`; returns new tensors each time.
 
         Args:
             char_ids: (batch_size, num_timesteps, max_characters) integers on the device.
@@ -66,14 +66,14 @@ class GraphedBiLm:
 
 
 class GraphCache:
-    """Holds the graphs of a module's weights for as long as these stay the same. Copies and pickles of it are empty."""
+    """Holds the graphs of a module's weights for as long as these do not change. Copies and pickles of it are empty."""
 
     def __init__(self) -> None:
         self._lock = SharedLock()
         self._graphed: GraphedBiLm | None = None
 
     def get(self, bilm: CudaBiLm) -> GraphedBiLm:
-        """Returns what runs this biLM by graphs, with those captured before if its weights are the same objects."""
+        """Returns the graphs of this biLM, including those captured before if its weights are the same objects."""
         with self._lock:
             graphed = self._graphed
             if graphed is None or graphed.bilm.encoder is not bilm.encoder or graphed.bilm.lstm is not bilm.lstm:
@@ -87,9 +87,9 @@ class GraphCache:
 class _Graph:
     def __init__(self, bilm: CudaBiLm, batch_size: int, num_timesteps: int, max_characters: int) -> None:
         gpu = bilm.gpu
-        # Later calls write into these, in inference mode or not.
+        # Later calls write into these, whether in inference mode or not.
         with torch.inference_mode(False), torch.no_grad():
-            # Kept, all of them: a graph knows their addresses, and keeps nothing alive but what was made inside it.
+            # All of them are kept: a graph knows their addresses, but keeps alive only what was made inside it.
             self._char_ids = gpu.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int32)
             self._state = bilm.zero_state(batch_size)
             self._markers = bilm.markers()
@@ -116,13 +116,13 @@ class _Graph:
 
 
 def capture(device: torch.device, run: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[], tuple[Tensor, Tensor]]:
-    """Captures a call and returns what replays it and returns its results, the same tensors each time.
+    """Captures a call and returns a function that replays it and returns its results, the same tensors each time.
 
-    Elsewhere than on CUDA, the call itself.
+    On other devices than CUDA it returns the call itself.
     """
     if device.type != "cuda":
         return run
-    # Outside of the graph first: modules are loaded, kernels readied and libraries' workspaces taken there.
+    # First outside of the graph: that loads modules, prepares kernels and allocates the workspaces of libraries.
     with _capturing:
         aside = torch.cuda.Stream(device)
         aside.wait_stream(torch.cuda.current_stream(device))
@@ -131,7 +131,7 @@ def capture(device: torch.device, run: Callable[[], tuple[Tensor, Tensor]]) -> C
                 run()
         torch.cuda.current_stream(device).wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # On the stream that was warmed up, which is this device's; other threads may go on allocating meanwhile.
+        # On the stream that was warmed up, which belongs to this device; other threads may allocate meanwhile.
         with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             results = run()
 

@@ -34,14 +34,15 @@ def run_bilstm(
     for number, layer in enumerate(weights.layers):
         above = None
         if number + 1 < len(weights.layers):
-            # Zeros: where only the device knows the lengths, positions beyond them are multiplied, though never read.
+            # Zeros, because if only the device knows the lengths, positions beyond them are multiplied, though never
+            # used.
             above = gpu.zeros(2, plan.n_tokens, weights.projection_dim, dtype=weights.dtype)
         buffers = _Buffers(gpu, weights, plan, state, number)
         params = buffers.params(out[number], below if weights.use_skip_connections else None, above)
         inputs = _Inputs(gpu, layer, plan, table if below is None else below, from_table=below is None)
         persistent = gpu.persistent_plan(weights.dtype, weights.projection_dim, weights.cell_size, plan.n_rows)
         for first_step, last_step in inputs.chunks():
-            xw = inputs.product(first_step, last_step)  # keeps the memory until the kernels are launched
+            xw = inputs.product(first_step, last_step)  # keeps the memory alive until the kernels are launched
             inputs.describe(params, xw, first_step)
             _launch(gpu, weights, params, plan, persistent, first_step, last_step)
         if state is not None:
@@ -85,7 +86,7 @@ class _Inputs:
         return [(0, self._plan.n_steps)] if self._whole_table else list(self._plan.chunks())
 
     def product(self, first_step: int, last_step: int) -> list[Tensor]:
-        """(rows, 4 * cell_size) of each direction, bias included."""
+        """Returns (rows, 4 * cell_size) for each direction, bias included."""
         first, last = self._plan.first_of_step[first_step], self._plan.first_of_step[last_step]
         products = []
         for direction, weights in enumerate(self._layer):
@@ -102,7 +103,7 @@ class _Inputs:
         return self._gpu.address("xw", product, self._layer[0].state.dtype, *product.shape)
 
     def describe(self, params: Any, products: list[Tensor], first_step: int) -> None:
-        """Tells the kernels where the products are."""
+        """Passes the addresses of the products to the kernels."""
         params.xw = tuple(map(self._address, products))
         params.first_token = self._plan.first_of_step[first_step]
         if self._whole_table:

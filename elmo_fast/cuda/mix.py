@@ -18,7 +18,7 @@ def mix_layers(gpu: CudaDevice, layers: Sequence[Tensor], weights: Tensor, mask:
     Args:
         gpu: the device's kernels.
         layers: each (batch_size, num_timesteps + 2, dim), float32, float16 or bfloat16, contiguous.
-        weights: (n_layers,) float32: what each layer is multiplied by.
+        weights: (n_layers,) float32, the factor of each layer.
         mask: (batch_size, num_timesteps) bool, without markers.
     Returns:
         (batch_size, num_timesteps, dim) in the layers' dtype, zero where the mask is false.

@@ -1,4 +1,4 @@
-"""A model's parameters as the CUDA kernels read them: tensors in the storage dtype, padded where vectors are read."""
+"""A model's parameters as the CUDA kernels read them: tensors in the storage dtype, padded for vector loads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from elmo_fast.reference import LstmTensors, WeightAndBias
 
 PADDING = 8
-"""Rows of recurrent weights are padded with zeros to a multiple of this: kernels read 16 bytes at a time."""
+"""Rows of recurrent weights are padded with zeros to a multiple of this, because kernels read 16 bytes at a time."""
 
 
 def padded(n: int) -> int:
@@ -25,8 +25,8 @@ class CudaEncoder:
     """A token encoder.
 
     Attributes:
-        tables: (sum of width * n_ids * n_filters,): for each convolution (width, n_ids, n_filters), what a character
-            at this place of a window adds to each filter.
+        tables: (sum of width * n_ids * n_filters,): for each convolution (width, n_ids, n_filters), the contribution of
+        a character at this place of a window to each filter.
         bias: (total number of filters,) float32.
         widths, n_filters: of each convolution.
         activation: "relu" or "tanh".
@@ -117,7 +117,7 @@ class CudaLstm:
     ) -> CudaLstm:
         """Packs tensors shaped as in `elmo_fast.reference.lstm`, in this storage dtype.
 
-        What is in that dtype already, and needs no padding, is not copied.
+        Tensors that have this dtype already, and need no padding, are not copied.
         """
         packed = tuple(tuple(_direction(tensors, dtype) for tensors in pair) for pair in layers)
         projection = layers[0][0][3]
@@ -143,4 +143,4 @@ def _padded(weight: Tensor) -> Tensor:
     if missing:
         return F.pad(weight, (0, missing))
     weight = weight.contiguous()
-    return weight.clone() if weight.data_ptr() % 16 else weight  # a view of a flat buffer may lie anywhere
+    return weight.clone() if weight.data_ptr() % 16 else weight  # a view of a flat buffer may be unaligned

@@ -1,8 +1,9 @@
-"""In which order a batch's tokens are computed: decided on the host, before the pass, and sent to the device at once.
+"""The order in which a batch's tokens are computed: decided on the host before the pass, and sent to the device at
+once.
 
-Tokens stand in step order: first what all rows compute at step 0, longest row first, then step 1, and so on. Step s of
-the forward direction is time s, of the backward direction the row's time length - 1 - s, so that each direction has its
-own order, and its rows still running at a step are always the first ones.
+Tokens are stored in step order: first the tokens of all rows at step 0, longest row first, then those of step 1, and so
+on. Step s of the forward direction is time s, and of the backward direction time length - 1 - s of the row. So each
+direction has its own order, and the rows that are still running at a step are always the first ones.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 from elmo_fast.cuda.device import CudaDevice
 
 CHUNK_TOKENS = 2048
-"""Tokens whose input product is computed, and held, at a time: 256 MiB for both directions of the original model."""
+"""Number of tokens whose input product is computed and held at a time: 256 MiB for both directions of the original
+model."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,9 @@ class BatchPlan:
 
     Attributes:
         batch_size, num_timesteps: of the output.
-        first_of_step: the first token of each step, and behind it their number.
+        first_of_step: the first token of each step, followed by the number of tokens.
         lengths, rows: (n_rows,) int32 on the device: each row's length and its number in the batch, longest first.
-        slots: (2, n_tokens) int32 on the device: for each direction, which row of the table a token reads.
+        slots: (2, n_tokens) int32 on the device: for each direction, the row of the table that a token reads.
         device_first_of_step: `first_of_step` on the device, int32.
     """
 
@@ -67,7 +69,7 @@ def plan_batch(gpu: CudaDevice, index: np.ndarray, lengths: np.ndarray) -> Batch
 
     Args:
         gpu: the device.
-        index: (batch_size, num_timesteps) int32: which row of a table of tokens each position reads.
+        index: (batch_size, num_timesteps) int32: the row of a table of tokens that each position reads.
         lengths: (batch_size,) integers; rows of length 0 are left out.
     """
     batch_size, num_timesteps = index.shape
@@ -82,7 +84,7 @@ def plan_batch(gpu: CudaDevice, index: np.ndarray, lengths: np.ndarray) -> Batch
     backward = np.broadcast_to(row_lengths - 1 - steps, running.shape)[running]
     row_of_token = np.broadcast_to(rows, running.shape)[running]
     slots = np.stack([index[row_of_token, forward], index[row_of_token, backward]])
-    # One copy for all: from pinned memory it would not even wait, but pinning costs more than such a small copy.
+    # One copy for all of it. From pinned memory it would not wait, but pinning costs more than such a small copy.
     parts = [row_lengths, rows, first_of_step, slots[0], slots[1]]
     numbers = torch.from_numpy(np.concatenate(parts).astype(np.int32)).to(gpu.device)
     lengths_there, rows_there, offsets_there, both = numbers.split([len(rows), len(rows), n_steps + 1, slots.size])
@@ -98,7 +100,7 @@ def plan_batch(gpu: CudaDevice, index: np.ndarray, lengths: np.ndarray) -> Batch
 
 
 def plan_padded(gpu: CudaDevice, lengths: Tensor, num_timesteps: int) -> BatchPlan:
-    """Plans a batch whose lengths only the device knows: every step runs all rows, and the kernels ask for the lengths.
+    """Plans a batch whose lengths only the device knows: every step runs all rows, and the kernels check the lengths.
 
     Nothing is read back, so that the pass can be captured in a CUDA graph.
 

@@ -5,7 +5,7 @@ the line's number as a string, or the line itself (`use_sentence_keys`). The dat
 object that maps each line, without the white space at its ends, to its key; of equal lines the last one wins. It is
 left out with `forget_sentences`, and empty with `use_sentence_keys`.
 
-The output appears whole or not at all: it is written beside its final place and moved there at the end.
+The output appears whole or not at all: it is written to a temporary file beside it and moved at the end.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ EmbedSentences = Callable[[Iterable[list[str]]], Iterator[np.ndarray]]
 
 @dataclass(frozen=True)
 class Counts:
-    """What went into a file: how many lines (sentences) and how many tokens."""
+    """The numbers of lines (sentences) and tokens in a file."""
 
     num_sentences: int
     num_tokens: int
 
 
 class _OutputFile(io.FileIO):
-    """A file for HDF5 to write to that remembers its first error, for HDF5 itself loses it.
+    """A file for HDF5 to write to that remembers its first error, because HDF5 itself loses it.
 
-    The library writes late, often while it closes a dataset; h5py then prints the error and goes on, and a full disk
-    would give a broken file and no exception. So every write seems to succeed, and `check` raises what went wrong.
+    The library writes late, often while it closes a dataset; h5py then prints the error and continues, so that a full
+    disk would give a broken file and no exception. Here every write seems to succeed, and `check` raises the error.
     """
 
     error: OSError | KeyboardInterrupt | None = None
@@ -67,7 +67,7 @@ class _OutputFile(io.FileIO):
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
         got = super().readinto(view) or 0
-        view[got:] = bytes(len(view) - got)  # HDF5 asks for what it has written; after an error it may not be there
+        view[got:] = bytes(len(view) - got)  # HDF5 reads back what it has written, which may be missing after an error
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
@@ -115,8 +115,8 @@ def embed_lines(
 ) -> Counts:
     """Embeds lines of white-space separated tokens into an HDF5 file (its layout is this module's docstring).
 
-    Lines are read as they are needed. Kept in memory: what `embed_sentences` reads ahead, and every distinct line
-    unless `forget_sentences` or `use_sentence_keys`.
+    Lines are read as they are needed. Only the lines that `embed_sentences` reads ahead are kept in memory, and every
+    distinct line unless `forget_sentences` or `use_sentence_keys` is set.
 
     Args:
         lines: an open text file or any iterable; a blank line is a sentence without tokens.
@@ -180,7 +180,7 @@ def _hdf5_output(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tupl
             with h5py.File(raw, "w") as file:
                 yield file, check
             check()
-        check_output_path(path, overwrite)  # somebody may have made it meanwhile
+        check_output_path(path, overwrite)  # it may have been created meanwhile
         with _named(path):
             os.replace(temporary, target)
     finally:
@@ -190,7 +190,7 @@ def _hdf5_output(path: str | os.PathLike[str], overwrite: bool) -> Iterator[tupl
 
 @contextlib.contextmanager
 def _named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Errors of the temporary file name the file that the caller asked for."""
+    """Makes errors of the temporary file name the file that the caller requested."""
     try:
         yield
     except OSError as error:
@@ -198,7 +198,7 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _check_sentence_key(file: h5py.File, sentence: str, number: int) -> str:
-    """Returns the line as the name of a dataset, or says why it cannot be one."""
+    """Returns the line as the name of a dataset, or raises an error that says why it cannot be one."""
     where = f"line {number + 1}: {sentence!r:.80}"
     parts = [part for part in sentence.split("/") if part]
     if not parts or "." in parts or "\0" in sentence:

@@ -1,4 +1,4 @@
-"""Model files -> validated arrays in the engine's terms. One module per file format, and what they share."""
+"""Model files -> validated arrays. One module per file format, and the code that they share."""
 
 from elmo_fast.weights.allennlp_format import (
     BiLmWeights,

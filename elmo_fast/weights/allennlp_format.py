@@ -1,7 +1,7 @@
-"""HDF5 weights in AllenNLP's and bilm-tf's layout -> validated arrays in the engine's terms.
+"""HDF5 weights in AllenNLP's and bilm-tf's layout -> validated arrays in this package's layout.
 
-This is the only module that knows HDF5 names and TensorFlow's gate order. Names, shapes and types of everything are
-checked before anything is read; the parts are then read one by one, and values are checked as they are read.
+This is the only module that knows HDF5 names and TensorFlow's gate order. All names, shapes and types are checked
+before anything is read; the parts are then read one by one, and their values are checked as they are read.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class BiLmWeights(EncoderWeights):
 
 
 class WeightFile:
-    """An open file that holds a whole biLM of the right sizes. Its parts are read when asked for, each on its own.
+    """An open file that holds a whole biLM of the right sizes. Its parts are read separately, on request.
 
-    Threads may read parts at the same time; reading itself takes turns, checking and transposing do not.
+    Threads may read parts at the same time: they take turns at reading, and check and transpose in parallel.
 
     Attributes:
         options: what the file holds.
@@ -90,7 +90,7 @@ class WeightFile:
         return self._encoder.read()
 
     def directions(self) -> list[Callable[[], LstmWeights]]:
-        """What reads layer 0 forward, layer 0 backward, layer 1 forward and so on; errors as `encoder`."""
+        """Returns the functions that read layer 0 forward, layer 0 backward, layer 1 forward and so on."""
         return [datasets.read for pair in self._layers for datasets in pair]
 
 
@@ -151,13 +151,13 @@ class _EncoderDatasets:
             for k in range(options.n_highway)
         ]
         if f"CNN_high_{options.n_highway}" in file:
-            # Run without its last highway layer a model gives vectors of the right shape and no sense.
+            # Without its last highway layer a model would give vectors of the right shape that make no sense.
             raise WeightsError(
                 f"{file.path}: CNN_high_{options.n_highway}: present, but the options say n_highway = "
                 f"{options.n_highway}"
             )
         self._projection: tuple[Dataset, Dataset] | None = None
-        # bilm-tf writes no projection where it would be square.
+        # bilm-tf writes no projection if it would be square.
         if n_filters != options.projection_dim or "CNN_proj" in file:
             weight = file.dataset("CNN_proj/W_proj", n_filters, options.projection_dim)
             self._projection = weight, file.dataset("CNN_proj/b_proj", options.projection_dim)
@@ -178,7 +178,7 @@ def _read_convolution(weight: Dataset, bias: Dataset) -> tuple[np.ndarray, np.nd
 def _read_highway(
     W_transform: Dataset, W_carry: Dataset, b_transform: Dataset, b_carry: Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    # TensorFlow's carry gate weighs the transformed part, ours the part carried through: sigmoid(-x) = 1 - sigmoid(x).
+    # TensorFlow's carry gate multiplies the transformed part, ours the part carried over: sigmoid(-x) = 1 - sigmoid(x).
     bias = np.concatenate([b_transform.read(), -b_carry.read()])
     size = len(bias) // 2
     weight = empty_matrix(2 * size, size)
@@ -198,7 +198,7 @@ def _transposed(dataset: Dataset) -> np.ndarray:
     return out
 
 
-# TensorFlow stacks the gates as i, g, f, o: where in its columns i, f, g, o are.
+# TensorFlow stacks the gates as i, g, f, o; these are the positions of i, f, g, o in its columns.
 _GATES = (0, 2, 1, 3)
 
 
@@ -224,7 +224,7 @@ class _LstmDatasets:
 def _lstm_datasets(
     file: Hdf5File, input_size: int, projection_dim: int, cell_size: int, n_layers: int
 ) -> list[tuple[_LstmDatasets, _LstmDatasets]]:
-    # A file may hold more layers than are asked for: layer k does not depend on the ones above it.
+    # A file may hold more layers than requested, because layer k does not depend on those above it.
     def datasets(layer: int, direction: int) -> _LstmDatasets:
         name = f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
         depth = input_size if layer == 0 else projection_dim

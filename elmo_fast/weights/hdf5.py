@@ -16,14 +16,14 @@ from elmo_fast.weights.options import WeightsError
 if TYPE_CHECKING:
     import h5py
 
-# Rows transposed at a time: they stay in a core's cache, and a matrix is never in memory twice.
+# Number of rows transposed at a time: they stay in a core's cache, and a matrix is never in memory twice.
 _BLOCK_ROWS = 64
 
-# Floats between the rows of a block. Rows a power of two apart would all fall into the same few places of the caches:
-# transposing the original model's gates then takes six times as long.
+# Floats between the rows of a block. Rows that are a power of two apart would compete for the same few cache lines:
+# transposing the original model's gates would take six times as long.
 _ROW_PADDING = 16
 
-# Bytes from which on an array gets memory of its own from the system.
+# Arrays of at least this many bytes are allocated directly from the system.
 _OWN_MAPPING = 1 << 20
 
 
@@ -41,7 +41,7 @@ class Hdf5File:
         """Checks, without reading its values, that a dataset is there and holds floats of exactly this shape.
 
         Raises:
-            WeightsError: it is not so; the message names the dataset.
+            WeightsError: the dataset is missing or different; the message names it.
         """
         import h5py
 
@@ -88,7 +88,7 @@ class Dataset:
             WeightsError: the file is damaged, or a value is NaN or infinite; the message names the dataset.
         """
         with self._file._damage(self._name), np.errstate(over="ignore"):
-            # A float64 beyond float32's range turns infinite, and is refused.
+            # A float64 beyond the range of float32 becomes infinite and is rejected.
             array = np.asarray(self._dataset[...], dtype=np.float32)
         finite = np.isfinite(array)
         if not finite.all():
@@ -103,7 +103,8 @@ class Dataset:
         """Reads a matrix (rows, columns) transposed into new arrays.
 
         Args:
-            outs: (columns, n) float32 each, one behind the other the rows of the file: their n add up to its rows.
+            outs: (columns, n) float32 each, which take the rows of the file one after the other: the n add up to its
+                rows.
             column_blocks: the columns fall into this many blocks of equal size; the k-th of each `out` is the
                 column_blocks[k]-th of the file.
         Raises:
@@ -112,17 +113,17 @@ class Dataset:
         size = self.shape[1] // len(column_blocks)
         for part, row, block in self._row_blocks([out.shape[1] for out in outs]):
             if not np.isfinite(block).all():
-                self.read()  # tells where
+                self.read()  # raises the error that says where
             for k, source in enumerate(column_blocks):
                 to = outs[part][k * size : (k + 1) * size, row : row + len(block)]
                 to[...] = block[:, source * size : (source + 1) * size].T
 
     def _row_blocks(self, part_sizes: Sequence[int]) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yields some rows at a time, as the number of their part, their place in it, and values that are valid until
-        the next ones."""
+        """Yields some rows at a time: the index of their part, their position in it, and values that are valid until
+        the next iteration."""
         starts = [0, *itertools.accumulate(part_sizes)]
         if self._dataset.dtype != np.float32 or self._dataset.chunks is not None:
-            # Converted as `read` does it; and a compressed chunk may be the whole matrix, not to be unpacked each time.
+            # Converted as in `read`. A compressed chunk may be the whole matrix, which must not be unpacked each time.
             for part, rows in enumerate(np.split(self.read(), starts[1:-1])):
                 yield part, 0, rows
             return
@@ -140,7 +141,7 @@ class Dataset:
 def empty_matrix(rows: int, columns: int) -> np.ndarray:
     """A new (rows, columns) float32 array, not initialised, whose memory is the system's again once it is freed.
 
-    malloc keeps what it likes of freed blocks of some megabytes: 15 MB after reading the original model.
+    malloc would keep some freed blocks of a few megabytes: 15 MB after reading the original model.
     """
     size = rows * columns * np.dtype(np.float32).itemsize
     if size < _OWN_MAPPING or not hasattr(mmap, "MAP_ANONYMOUS"):
@@ -160,7 +161,7 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[Hdf5File]:
         FileNotFoundError: no such file.
         WeightsError: not an HDF5 file, or cut short.
     """
-    import h5py  # here, not above: it takes as long as all of this package, and character ids need none of it
+    import h5py  # here, not above: it takes as long to import as this package, and character ids do not need it
 
     path = os.fspath(path)
     if not os.path.exists(path):

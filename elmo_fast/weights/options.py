@@ -26,8 +26,8 @@ class Options:
         char_embedding_dim: size of a character's embedding.
         filters: (filter_width, number of filters) pairs.
         n_highway: number of highway layers, 0 or more.
-        max_characters: character ids a token.
-        cell_size: LSTM cells a direction (`lstm.dim` in the file).
+        max_characters: character ids per token.
+        cell_size: LSTM cells per direction (`lstm.dim` in the file).
         projection_dim: size of a token embedding and of one direction's output.
         n_layers: LSTM layers.
         cell_clip: bound on the absolute cell state; 0 disables it.
@@ -76,7 +76,7 @@ def read_options(path: str | os.PathLike[str]) -> Options:
         activation=char_cnn.choice("activation", ("relu", "tanh")),
         char_embedding_dim=_Section(path, char_cnn.values, "embedding", "char_cnn.").integer("dim", 1),
         filters=_filters(char_cnn),
-        # bilm-tf takes a missing or null n_highway, clip or use_skip_connections for none.
+        # bilm-tf treats a missing or null n_highway, clip or use_skip_connections as none.
         n_highway=char_cnn.integer("n_highway", 0, default=0),
         max_characters=char_cnn.integer("max_characters_per_token", 3),
         cell_size=lstm.integer("dim", 1),
@@ -87,7 +87,7 @@ def read_options(path: str | os.PathLike[str]) -> Options:
         use_skip_connections=lstm.switch("use_skip_connections"),
         raw=raw,
     )
-    # Models are trained with 261 and used with 262 (padding); AllenNLP never reads the number, a typo should not pass.
+    # Models are trained with 261 and used with 262 (padding). AllenNLP never reads it, but a typo should not pass.
     if char_cnn.integer("n_characters", 1, default=N_CHARACTERS) not in (N_CHARACTERS, N_CHARACTERS + 1):
         raise char_cnn.error("n_characters", "261 or 262")
     for i, (width, _) in enumerate(options.filters):

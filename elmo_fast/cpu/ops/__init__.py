@@ -1,14 +1,14 @@
 """The native passes as torch operators, for autograd, `torch.compile` and `torch.export`.
 
-- `elmo_fast::encode_tokens`: character ids -> the distinct words' embeddings, and which word each token is.
-- `elmo_fast::bilstm`: those -> every layer's outputs and the final state.
+- `elmo_fast::encode_tokens`: character ids -> the embeddings of the distinct words, and the word of each token.
+- `elmo_fast::bilstm`: those -> the outputs of every layer, and the final state.
 
-Both are functional: a carried state goes in and comes out as a tensor, and nothing they return depends on anything but
-their arguments. `key` only finds the packed copy of the weights that an earlier call made (`elmo_fast.packed_cache`).
-Gradients of character ids, indices and lengths do not exist; those of everything else do.
+Both are functional: a carried state goes in and comes out as a tensor, and results depend only on the arguments. `key`
+only finds the packed copy of the weights that an earlier call made (`elmo_fast.packed_cache`). Character ids, indices
+and lengths have no gradients; everything else does.
 
-torch keeps compiled programs on disk under the operators' names, across versions of this package: an operator whose
-arguments or results change their meaning gets a new name, or an old program would call it wrongly.
+torch keeps compiled programs on disk under the operators' names, across versions of this package. An operator whose
+arguments or results change their meaning must therefore get a new name, or an old program would call it wrongly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`elmo_fast::encode_tokens`: character ids -> the distinct words' embeddings, and which word each token is."""
+"""`elmo_fast::encode_tokens`: character ids -> the embeddings of the distinct words, and the word of each token."""
 
 from __future__ import annotations
 

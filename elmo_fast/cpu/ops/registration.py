@@ -1,4 +1,4 @@
-"""How an operator of this package is registered with torch."""
+"""Registers the operators of this package with torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cpu_kernel(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def register(run: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(run)
         def in_float32(*arguments: Any) -> Any:
-            # Autocast would round the products inside: reduced precision is for `precision=` to ask for.
+            # Autocast would round the products inside, but reduced precision is requested by `precision=` alone.
             with torch.autocast("cpu", enabled=False):
                 return run(*arguments)
 
@@ -32,7 +32,7 @@ def cpu_kernel(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def refuse_second_derivatives(name: str) -> None:
-    """Makes a backward operator an error, not silence, for whoever differentiates it again."""
+    """Makes differentiating a backward operator an error instead of silently wrong."""
 
     def refuse(ctx: Any, *gradients: Any) -> None:
         raise NotImplementedError(
