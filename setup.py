@@ -200,6 +200,8 @@ def find_nvcc() -> str | None:
     return nvcc
 
 
+if "develop" in sys.argv:  # how pip below 21.3 makes an editable install, with whatever setuptools there is
+    raise SystemExit("elmo_fast: an editable install needs pip 21.3 or newer: python -m pip install --upgrade pip")
 NVCC = find_nvcc()
 modules = [CMakeExtension("elmo_fast._cpu")]
 if NVCC:

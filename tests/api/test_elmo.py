@@ -242,7 +242,7 @@ def test_everything_named_is_there() -> None:
     for name in elmo_fast.__all__:
         assert getattr(elmo_fast, name) is not None
     info = elmo_fast.build_info()
-    assert info["version"] == elmo_fast.__version__ == "0.1.0"
+    assert info["version"] == elmo_fast.__version__ == "0.2.0"
     assert info["isa"] in info["isas_available"]
     assert set(info["isas_available"]) <= set(info["isas_built"])
     assert info["cuda_built"] in (False, True) and info["cuda_devices"] >= 0

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-setuptools = pytest.importorskip("setuptools", reason="setuptools is not installed")
+setuptools = pytest.importorskip("setuptools", minversion="77", reason="setuptools 77 or newer is not installed")
 
 PROJECT = Path(__file__).resolve().parents[2]
 
