@@ -1,8 +1,8 @@
-"""Prints what ptxas says of each CUDA kernel, and fails if one spills registers.
+"""Prints what ptxas says of each CUDA kernel, and fails if one spills registers or an architecture is missing.
 
     python .ci/check_spills.py LOG [TABLE]
 
-LOG is the output of a build with -Xptxas=-v; TABLE, if given, is written as Markdown.
+LOG is the output of CMake and of a build with -Xptxas=-v; TABLE, if given, is written as Markdown.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 COMPILING = re.compile(r"Compiling entry function '(\S+)' for 'sm_(\d+)'")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+CHOSEN = re.compile(r"CUDA kernels for (\S+): ")
 USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 
 
@@ -22,7 +23,8 @@ def main() -> int:
     found: dict[str, dict[str, tuple[int, int, int]]] = defaultdict(dict)
     name = arch = ""
     spills = 0
-    for line in Path(sys.argv[1]).read_text(errors="replace").splitlines():
+    log = Path(sys.argv[1]).read_text(errors="replace")
+    for line in log.splitlines():
         if match := COMPILING.search(line):
             name, arch = match.groups()
         elif match := SPILLS.search(line):
@@ -34,6 +36,11 @@ def main() -> int:
         return 1
     readable = subprocess.run(["c++filt"], input="\n".join(found), capture_output=True, text=True, check=True)
     archs = sorted({arch for kernel in found.values() for arch in kernel}, key=int)
+    chosen = CHOSEN.search(log)
+    wanted = [arch.removesuffix("-real") for arch in chosen[1].split(";") if "virtual" not in arch] if chosen else []
+    if archs != wanted:
+        print(f"{sys.argv[1]}: expected the architectures that CMake names, {wanted}, got {archs}")
+        return 1
     lines = [
         "Registers of a thread; behind + bytes of static shared memory.",
         "",

@@ -13,7 +13,7 @@ set(oldest 75)
 
 # PTX of the oldest architecture runs on every later GPU: the driver compiles it on first use and caches the result.
 # Machine code for 9.0 spares the data-centre GPUs that a machine without one most often builds for this wait. Compiling
-# for the whole list takes four times as long.
+# for the whole list takes twice the processor time.
 set(without_gpu ${oldest}-virtual 90-real)
 
 # Compute capabilities of this machine's GPUs as 75, 86, ..., oldest first; empty without a driver.

@@ -34,7 +34,7 @@ void check_positive(const char* name, int64_t value) {
 
 // An attribute that holds an address.
 template <class Class, class T>
-void pointer(Class& c, const char* name, T* Class::type::* member, size_t alignment = 4) {
+void pointer(Class& c, const char* name, T* Class::type::*member, size_t alignment = 4) {
   c.def_property(
       name, [member](const typename Class::type& p) { return reinterpret_cast<uintptr_t>(p.*member); },
       [=](typename Class::type& p, uintptr_t value) {
@@ -61,7 +61,7 @@ void pointers(Class& c, const char* name, T* (Class::type::*member)[2], size_t a
 }
 
 template <class Class, class T>
-void size(Class& c, const char* name, T Class::type::* member) {
+void size(Class& c, const char* name, T Class::type::*member) {
   c.def_property(
       name, [member](const typename Class::type& p) { return p.*member; },
       [=](typename Class::type& p, T value) {
