@@ -62,8 +62,8 @@ Result run(const Case& test, int direction, int threads) {
   const BiLstm lstm = make_bilstm(p);
   Values h = test.h, c = test.c, out(test.dout.size());
   Values saved(static_cast<size_t>(2 * b * t * saved_size(cells, projected)), NAN);
-  BiLstmCall forward{test.x.data(), test.index.data(), test.lengths.data(), b,           t,
-                     h.data(),      c.data(),          out.data(),          saved.data(), test.h.data(), test.c.data()};
+  BiLstmCall forward{test.x.data(), test.index.data(), test.lengths.data(), b, t, h.data(), c.data(), out.data(),
+                     saved.data(),  test.h.data(),     test.c.data()};
   lstm.run(forward, threads);
 
   const LstmParams& w = direction == 0 ? p.forward[0] : p.backward[0];
