@@ -1,14 +1,14 @@
-"""Cuts sentences into batches of bounded size, and puts results back into the callers' order.
+"""Splits sentences into batches of bounded size.
 
-What bounds memory. The biLM returns `num_layers * batch_size * (longest + 2) * output_dim` floats, padding and markers
-included, so a batch is limited by `batch_size * (longest + 2)`, its padded tokens:
+Memory is bounded as follows. The biLM returns `num_layers * batch_size * (longest + 2) * output_dim` floats, padding
+and markers included, so a batch is limited by `batch_size * (longest + 2)`, its padded tokens:
 
 - `MAX_BATCH_TOKENS` = 8,192 padded tokens: 96 MiB of activations for the published models of 1,024 dimensions and
-  three layers (12 KiB a token), 12 MiB for the tiny model. One sentence longer than that runs alone.
-- `MAX_WINDOW_SENTENCES` and `MAX_WINDOW_TOKENS`: what a lazy generator reads ahead to sort by length, and so the most
-  it holds as finished results: 192 MiB at 12 KiB a token.
+  three layers (12 KiB per token), 12 MiB for the tiny model. A longer sentence runs alone.
+- `MAX_WINDOW_SENTENCES` and `MAX_WINDOW_TOKENS`: the number that a lazy generator reads ahead to sort by length, and so
+  the largest number of finished results that it holds: 192 MiB at 12 KiB per token.
 
-The numbers of a batch never change a result: the biLM's output for a row does not depend on the other rows.
+The composition of a batch never changes a result: the biLM's output for a row does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -71,12 +71,13 @@ def windows(sentences: Iterable[Sequence[str]], batch_size: int) -> Iterator[lis
 
 
 def row_groups(lengths: Sequence[int], max_rows: int, max_tokens: int | None = None) -> list[slice]:
-    """Cuts rows, in their order, into consecutive groups within the row and token limits.
+    """Splits rows, in their order, into consecutive groups within the row and token limits.
 
     Args:
         lengths: tokens of each row, markers excluded.
-        max_rows: most rows of a group.
-        max_tokens: most padded tokens of a group, `MAX_BATCH_TOKENS` if None; a longer row is a group of its own.
+        max_rows: the largest number of rows per group.
+        max_tokens: the largest number of padded tokens per group, `MAX_BATCH_TOKENS` if None; a longer row is a group
+            of its own.
     Returns:
         slices that cover range(len(lengths)) in order.
     """
@@ -95,7 +96,7 @@ def row_groups(lengths: Sequence[int], max_rows: int, max_tokens: int | None = N
 
 
 def batches_by_length(lengths: Sequence[int], max_rows: int, max_tokens: int | None = None) -> list[list[int]]:
-    """Groups rows of similar length, the longest first (a lack of memory then shows at once).
+    """Groups rows of similar length, the longest first, so that a lack of memory shows at once.
 
     Args:
         lengths, max_rows, max_tokens: as in `row_groups`.

@@ -16,7 +16,7 @@ import elmo_fast
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# Programs that torch compiled and kept when the operators were others would be run in place of this version's.
+# torch keeps compiled programs: those of a version with other operators would be run instead of this version's.
 _compiled_programs = tempfile.TemporaryDirectory(prefix="elmo_fast_tests_")
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = _compiled_programs.name
 
@@ -40,7 +40,7 @@ def tiny_model() -> tuple[str, str]:
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path]]:
-    """A function that takes `write_random_model`'s options and returns the two files, written once a set of options."""
+    """A function from `write_random_model`'s options to the two files, written once per set of options."""
     written: dict[str, tuple[Path, Path]] = {}
 
     def model(**options: object) -> tuple[Path, Path]:
@@ -68,7 +68,7 @@ def allennlp(test_data: Path):  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 def every_isa():  # type: ignore[no-untyped-def]
-    """The instruction sets this machine has; whatever a test sets is set back after it."""
+    """The instruction sets of this machine; the one in use is restored after the test."""
     before = elmo_fast.get_isa()
     yield elmo_fast.build_info()["isas_available"]
     elmo_fast.set_isa(before)

@@ -14,10 +14,10 @@ GOLDEN_CASE = {
 }
 """The same for each golden case; "tiny" is the built-in model on real text against AllenNLP in the same process.
 
-Where GOLDEN is out of reach it is so for AllenNLP too: its float32 results are that far from its own float64 results
+Where GOLDEN cannot be met, AllenNLP cannot meet it either: its float32 results are that far from its own float64 ones
 (9.3e-6, 1.9e-4, 1.5e-3 and 5.0e-6 for the last four), and, run again on another machine, that far from the stored ones
 (6e-6, 8e-5, 1.2e-3). Token embeddings of 100 and saturated gates amplify rounding in these random models. The bound is
-twice AllenNLP's own rounding error. What decides right from wrong there is the float64 comparison, at FLOAT64.
+twice AllenNLP's own rounding error. Correctness is decided there by the float64 comparison, at FLOAT64.
 """
 
 GOLDEN_GRADIENT = {
@@ -50,7 +50,7 @@ DIFFERENT = 1e-4
 """Two float32 results that must differ do so by more than this."""
 
 PEER = {"float32": 1e-5, "bfloat16": 0.1, "int8": 0.4}
-"""What the benchmarks compare with, in their precision, against this package's float32 on the built-in model."""
+"""The benchmarks' peers, in their precision, against this package's float32 on the built-in model."""
 PRECISION = {
     "float32": {"relu_2layer": (3e-7, NATIVE), "tiny": (7e-7, 1e-5)},
     "bf16x3": {"relu_2layer": (2e-7, NATIVE), "tiny": (6e-7, 1e-5)},
@@ -64,12 +64,12 @@ About 1.5 times the rms and twice the largest that the simulated arithmetic show
 """
 
 REDUCED = {"bfloat16": 3e-4, "int8": 3e-4}
-"""The least rms difference from float32 of a precision that keeps 8 bits or fewer: less would not be that precision."""
+"""The smallest rms difference from float32 of a precision that keeps 8 bits or fewer: with less it would be another."""
 
 SIMULATED = {"float32": 2.0, "bf16x3": 2.0, "bf16x2": 0.6, "bfloat16": 0.3, "int8": 0.5}
 """The rms difference of native kernels from the simulated arithmetic, as a part of their own rms error.
 
-They add in another order: that is all of float32's error, and here and there lets a number round to the other side.
+They add in a different order. That is all of float32's error, and now and then makes a number round the other way.
 On AMX the encoder of an int8 model rounds its inputs too, and what differs there moves some inputs of the LSTM by a
 whole step of int8. Any other arithmetic is at 0.7 or more.
 """

@@ -1,11 +1,11 @@
-"""`install()`: AllenNLP, as it is installed, builds this package's ELMo.
+"""`install()` makes an unmodified AllenNLP build this package's ELMo.
 
 import elmo_fast.allennlp
 
 elmo_fast.allennlp.install()
 predictor = Predictor.from_path("model.tar.gz")  # and everything else of AllenNLP's, unchanged
 
-AllenNLP is imported by `install()` alone, or when one of the two classes here is asked for:
+AllenNLP is imported only by `install()`, or when one of these two classes is accessed:
 
 - `elmo_fast.allennlp.Elmo`: `elmo_fast.Elmo` that can be built from AllenNLP's `Params`.
 - `elmo_fast.allennlp.ElmoTokenEmbedder`: `elmo_fast.ElmoTokenEmbedder` that is one of AllenNLP's `TokenEmbedder`s.
@@ -23,7 +23,7 @@ __all__ = ["install", "installed", "uninstall"]
 
 
 def __getattr__(name: str) -> Any:
-    # Also what pickle asks for; so a model that was built while installed can be copied and stored afterwards.
+    # pickle uses this too, so a model that was built while installed can be copied and stored afterwards.
     if name in ("Elmo", "ElmoTokenEmbedder"):
         return class_of(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

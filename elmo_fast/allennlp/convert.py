@@ -2,7 +2,7 @@
 
 A part is recognised by the module and name of its class, so AllenNLP is never imported here. The new part takes over
 the torch modules that hold the weights (convolutions, linear layers, the lists of mixing weights), not copies of them:
-an optimizer, a parametrisation or a `requires_grad` flag goes on meaning what it did. The old part is not changed.
+an optimizer, a parametrisation or a `requires_grad` flag keeps its meaning. The old part is not changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from elmo_fast.scalar_mix import ScalarMix
 from elmo_fast.weights import EncoderWeights, LstmWeights
 from elmo_fast.weights.options import Options
 
-# (module, name) of AllenNLP's classes that hold no part of their own, but belong to one.
+# (module, name) of AllenNLP's classes that are not parts themselves, but belong to one.
 _CELL = ("allennlp.modules.lstm_cell_with_projection", "LstmCellWithProjection")
 _HIGHWAY = ("allennlp.modules.highway", "Highway")
 _MIX = ("allennlp.modules.scalar_mix", "ScalarMix")
@@ -32,7 +32,7 @@ _EMBEDDING = ("allennlp.modules.token_embedders.embedding", "Embedding")
 
 
 class Settings(NamedTuple):
-    """What the new parts are made with; see `elmo_fast.accelerate`."""
+    """The settings of the new parts; see `elmo_fast.accelerate`."""
 
     precision: str
     state: str | None
@@ -50,12 +50,12 @@ def allennlps_class(module: nn.Module) -> type | None:
 
 
 def convert(part: nn.Module, children: Children, settings: Settings) -> nn.Module:
-    """Makes this package's module of one of AllenNLP's.
+    """Makes this package's counterpart of one of AllenNLP's modules.
 
     Args:
-        part: an instance of one of AllenNLP's classes in `KINDS`; stays as it is.
-        children: its submodules by name, those that could be replaced already replaced.
-        settings: what the new part is made with.
+        part: an instance of one of AllenNLP's classes in `KINDS`; it is not changed.
+        children: its submodules by name, of which those that can be replaced have been replaced.
+        settings: the settings of the new part.
     Raises:
         CannotReplace: the part is not as AllenNLP makes it.
     """
@@ -71,14 +71,14 @@ def convert(part: nn.Module, children: Children, settings: Settings) -> nn.Modul
         raise CannotReplace("it holds other submodules, parameters or buffers than AllenNLP's")
     for old, fresh in zip(*(one.named_modules(remove_duplicate=False) for one in (part, new)), strict=True):
         fresh[1].training = old[1].training
-    for name, value in vars(part).items():  # what its owner hung on it
+    for name, value in vars(part).items():  # attributes that its owner added
         if name not in vars(new) and not hasattr(type(new), name):
             vars(new)[name] = value
     return new
 
 
 def _structure(module: nn.Module) -> tuple[list[str], list[tuple[str, int]], list[tuple[str, int]]]:
-    """Names of everything in it, and which objects its parameters and buffers are."""
+    """Returns the names of everything in it, and the identities of its parameters and buffers."""
     return (
         [name for name, _ in module.named_modules(remove_duplicate=False)],
         [(name, id(parameter)) for name, parameter in module.named_parameters(remove_duplicate=False)],
@@ -87,14 +87,14 @@ def _structure(module: nn.Module) -> tuple[list[str], list[tuple[str, int]], lis
 
 
 def _blank(kind: type[nn.Module]) -> Any:
-    """An instance without what its constructor would read from files."""
+    """Returns an instance without running its constructor, which would read files."""
     module = kind.__new__(kind)
     nn.Module.__init__(module)
     return module
 
 
 def _empty(*shape: int) -> np.ndarray:
-    # Never written to, so never in memory: the part's own parameters take its place.
+    # Never written to, so it takes no memory: the part's own parameters replace it.
     return np.empty(shape, np.float32)
 
 
@@ -121,7 +121,7 @@ def _character_encoder(part: Any, children: Children, settings: Settings) -> nn.
         filters=tuple((module.weight.shape[2], module.weight.shape[0]) for module in convolutions),
         n_highway=len(highways._layers),
         max_characters=options["max_characters_per_token"],
-        cell_size=0,  # the LSTM's; the encoder reads none of these
+        cell_size=0,  # of the LSTM; the encoder uses none of these
         projection_dim=part.output_dim,
         n_layers=0,
         cell_clip=0.0,
@@ -252,7 +252,7 @@ def _scalar_mix(theirs: Any) -> nn.Module:
         check_inner(theirs, "mix", _MIX)
         check_untouched(theirs.scalar_parameters)
     except CannotReplace:
-        return theirs  # it is called as it is
+        return theirs  # it stays and is called
     new = ScalarMix(theirs.mixture_size, theirs.do_layer_norm)
     new.scalar_parameters = theirs.scalar_parameters
     new.gamma = theirs.gamma
@@ -279,4 +279,4 @@ KINDS: dict[tuple[str, str], Callable[[Any, Children, Settings], nn.Module]] = {
     ("allennlp.modules.elmo_lstm", "ElmoLstm"): _lstm,
     ("allennlp.modules.token_embedders.elmo_token_embedder", "ElmoTokenEmbedder"): _token_embedder,
 }
-"""What makes a part, by the module and name of AllenNLP's class."""
+"""The function that makes each part, by the module and name of AllenNLP's class."""

@@ -1,7 +1,7 @@
-"""Whether a module of somebody else's does what its class says, and nothing beside.
+"""Checks that a third-party module behaves exactly as its class does.
 
-What goes around a module's `forward`, as the native kernels do, must know that nothing is lost by it: no hooks, no
-methods of a subclass, no layers put in the place of others. Each check raises `CannotReplace`, which says what is.
+The native kernels bypass a module's `forward`, so nothing may depend on it: no hooks, no methods of a subclass, no
+exchanged layers. Each check raises `CannotReplace` with the reason.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _STATE_HOOKS = (
 
 
 class CannotReplace(Exception):
-    """A part does something that this package's would not; the message says what."""
+    """A part does something that this package's counterpart would not; the message says what."""
 
 
 def class_name(kind: type) -> tuple[str, str]:
-    """Returns what a class is known by without importing it: its module and name."""
+    """Returns the module and name of a class, which identify it without importing it."""
     return kind.__module__, kind.__qualname__
 
 
 def check_class(part: nn.Module, kind: type) -> None:
-    """Checks that a part of a subclass has nothing of its own but a constructor, which is done with."""
+    """Checks that a part of a subclass defines nothing but a constructor, which has already run."""
     for base in type(part).__mro__:
         if base in kind.__mro__:
             continue
@@ -37,7 +37,7 @@ def check_class(part: nn.Module, kind: type) -> None:
 
 
 def check_untouched(module: nn.Module, prefix: str = "it", hooks: tuple[str, ...] = _CALL_HOOKS + _STATE_HOOKS) -> None:
-    """Checks that one module, called `prefix` in the message, runs as its class says."""
+    """Checks that one module, called `prefix` in the message, runs exactly as its class does."""
     if any(getattr(module, kind, None) for kind in hooks):
         raise CannotReplace(f"{prefix} has hooks")
     if getattr(module, "_compiled_call_impl", None) is not None:
@@ -48,7 +48,7 @@ def check_untouched(module: nn.Module, prefix: str = "it", hooks: tuple[str, ...
 
 
 def check_inner(module: nn.Module, name: str, kind: tuple[str, str]) -> None:
-    """Checks a module that the new part does without."""
+    """Checks a module that the new part does not have."""
     if class_name(type(module)) != kind:
         raise CannotReplace(f"its {name} is a {type(module).__name__}, not AllenNLP's {kind[1]}")
     check_untouched(module, f"its {name}")
@@ -59,4 +59,4 @@ def check_leaf(module: nn.Module, name: str, kind: type[nn.Module], parameters: 
     plain = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
     if plain is not kind or any(getattr(module, parameter, None) is None for parameter in parameters):
         raise CannotReplace(f"its {name} is not a plain {kind.__name__} with {' and '.join(parameters)}")
-    check_untouched(module, f"its {name}", _CALL_HOOKS)  # it stays, and so do the other hooks of it
+    check_untouched(module, f"its {name}", _CALL_HOOKS)  # it stays, and keeps its other hooks

@@ -1,4 +1,4 @@
-"""`accelerate`: AllenNLP's ELMo inside a built model, replaced in place."""
+"""`accelerate` replaces AllenNLP's ELMo inside an existing model."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ def accelerate(
     """Replaces AllenNLP's ELMo by this package's, everywhere in a model, and returns the model.
 
     `Elmo`, `_ElmoBiLm`, `_ElmoCharacterEncoder`, `ElmoLstm` and `ElmoTokenEmbedder` of AllenNLP become this package's
-    classes of these names, **around the same parameter objects**: an optimizer made before goes on training them, and
-    state_dict keys, their order and `requires_grad` stay as they were. So do training mode, dropout, mixes, clipping,
-    cached words and the carried LSTM state. A part that is registered in several places is replaced by one object;
-    attributes, lists, tuples and dictionaries of the model's modules that hold a replaced part hold the new one
-    afterwards. The old parts themselves are not changed. Parts of this package stay as they are.
+    classes of these names, **around the same parameter objects**: an existing optimizer continues to train them, and
+    state_dict keys, their order and `requires_grad` do not change. Training mode, dropout, mixes, clipping, cached
+    words and the carried LSTM state are kept too. A part that is registered in several places is replaced by one
+    object; attributes, lists, tuples and dictionaries of the model's modules that hold a replaced part hold the new one
+    afterwards. The old parts themselves are not changed, nor are parts of this package.
 
-    What another class would not do in the same way stays AllenNLP's, and a `UserWarning` names each such submodule and
-    why: a subclass with methods of its own, hooks, compiled modules, quantised or otherwise exchanged layers. Whatever
-    can be replaced inside and around it is replaced. A model without any ELMo in it is a `UserWarning`, too.
+    A part that this package's class would not reproduce exactly is not replaced, and a `UserWarning` names it and the
+    reason: a subclass with its own methods, hooks, compiled modules, quantised or otherwise exchanged layers. Whatever
+    can be replaced inside and around it is replaced. A model without any ELMo in it gives a `UserWarning`, too.
 
-    AllenNLP is never imported, unless the model holds an `ElmoTokenEmbedder` of it.
+    AllenNLP is not imported, unless the model contains its `ElmoTokenEmbedder`.
 
     Args:
         module: any torch module, or one of AllenNLP's ELMo parts itself.
         precision: arithmetic of the native kernels, see `elmo_fast.precision`.
         state: "carry", "reset" or "frozen" for all replaced LSTMs; None carries the state as AllenNLP did ("reset"
             where `stateful` was false).
-        word_cache_size: most words remembered from call to call, see `elmo_fast.word_cache`; 0 remembers none.
+        word_cache_size: at most this many words are remembered between calls, see `elmo_fast.word_cache`; 0 for none.
         cuda_graphs: on CUDA, replay each pass as one graph, see `ElmoBiLm`.
         checkpointing: with gradients of the weights, trade time for memory; see `ElmoLstm`.
     Returns:
-        `module`; its replacement where it is one of the parts itself.
+        `module`, or its replacement if it is one of the parts itself.
     Raises:
         TypeError: `module` is not a torch module.
         ValueError: an unknown precision or state, or a wrong cache size.
-        In every case, and where a warning is made an error, nothing has been replaced.
+        In every case, also if a warning is turned into an error, nothing has been replaced.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
@@ -76,13 +76,13 @@ def accelerate(
     for path, reason in plan.left:  # now, because a warning may be an error
         where = f"{path}: left as it is, " if path else ""
         warnings.warn(f"accelerate: {where}{reason}", UserWarning, stacklevel=2)
-    for one in (*kept, *plan.replaced.values()):  # new parts may have what others hung on the old ones
+    for one in (*kept, *plan.replaced.values()):  # new parts have the attributes that were added to the old ones
         plan.refer_to_new(one)
     return result
 
 
 class _Plan:
-    """What replaces what; changes nothing until `refer_to_new`."""
+    """Plans the replacements; changes nothing until `refer_to_new`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -92,11 +92,11 @@ class _Plan:
         self._containers: set[int] = set()
 
     def visit(self, module: nn.Module, path: str) -> nn.Module:
-        """Makes the replacements in a module, innermost first; returns its own, or the module."""
+        """Makes the replacements in a module, innermost first; returns its replacement, or the module itself."""
         if id(module) in self._visited:
             return self._visited[id(module)]
         self._visited[id(module)] = module
-        if isinstance(module, torch.jit.ScriptModule):  # its submodules are no instances of Python classes
+        if isinstance(module, torch.jit.ScriptModule):  # its submodules are not instances of Python classes
             return module
         children = {
             name: self.visit(child, f"{path}.{name}" if path else name)
@@ -114,7 +114,7 @@ class _Plan:
         return new
 
     def refer_to_new(self, module: nn.Module) -> None:
-        """Puts replacements where a module that stays refers to old parts."""
+        """Makes a module that stays refer to the new parts instead of the old ones."""
         names = vars(module)  # `_modules` is one of them
         for name, value in list(names.items()):
             new = self._new(value)

@@ -1,4 +1,4 @@
-"""`install` and `uninstall`: whose ELMo AllenNLP builds."""
+"""`install` and `uninstall`: make AllenNLP build this package's ELMo, or its own again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Place = tuple[dict[str, Any], str]  # a namespace and a name in it
 
 
 class _Installed(NamedTuple):
-    """What `uninstall` needs."""
+    """The data that `uninstall` needs."""
 
     theirs: dict[str, Any]
     ours: dict[str, Any]
@@ -33,15 +33,15 @@ _installed: _Installed | None = None
 
 
 def install() -> None:
-    """Puts this package's ELMo in the place of AllenNLP's, in this process, until `uninstall`.
+    """Replaces AllenNLP's ELMo by this package's, in this process, until `uninstall`.
 
     `Elmo`, `_ElmoBiLm`, `_ElmoCharacterEncoder`, `ElmoLstm`, `ElmoTokenEmbedder` and `batch_to_ids` become this
-    package's under every name that the modules of `allennlp` and `allennlp_models` have for them, in those loaded
-    before as in those loaded later, and in the registry: `TokenEmbedder.by_name("elmo_token_embedder")`. Constructors
-    with an `Elmo` in their signature, read before, get this package's from `from_params` too.
+    package's under every name that the modules of `allennlp` and `allennlp_models` have for them, whether they are
+    already loaded or not, and in the registry: `TokenEmbedder.by_name("elmo_token_embedder")`. Constructors that
+    already have an `Elmo` in their signature get this package's from `from_params` too.
 
-    Modules outside of AllenNLP that imported a name before keep what they have: install first, import afterwards.
-    Models built before keep their parts; `elmo_fast.accelerate` replaces those. A second call does nothing.
+    Modules outside of AllenNLP that have already imported a name keep it: install first, import afterwards. Existing
+    models keep their parts; `elmo_fast.accelerate` replaces those. A second call does nothing.
 
     Raises:
         ImportError: AllenNLP cannot be imported; the message says what to install.
@@ -67,7 +67,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Gives AllenNLP its own classes back. Models built in between keep working. A second call does nothing."""
+    """Restores AllenNLP's own classes. Models built in between keep working. A second call does nothing."""
     global _installed
     with _LOCK:
         if _installed is None:
@@ -80,7 +80,7 @@ def uninstall() -> None:
 
 
 def installed() -> bool:
-    """Whether AllenNLP builds this package's ELMo now."""
+    """Returns whether AllenNLP currently builds this package's ELMo."""
     return _installed is not None
 
 
@@ -107,9 +107,9 @@ def _import_theirs() -> dict[str, Any]:
     return {**theirs, "ElmoLstm": lstm.ElmoLstm, "ElmoTokenEmbedder": embedder.ElmoTokenEmbedder}
 
 
-@functools.cache  # one class for ever: what was built before must be an instance of it
+@functools.cache  # always the same class: models built earlier must be instances of it
 def _subclass(name: str, theirs: Any) -> type:
-    """This package's class of a name with the base class of AllenNLP's that it lacks, and a signature to build from."""
+    """Returns this package's class of a name with AllenNLP's base class, and a signature to build it from."""
     ours = getattr(elmo_fast, name)
     base = next(one for one in theirs.__bases__ if "from_params" in dir(one))  # FromParams, TokenEmbedder
     own = [
@@ -117,7 +117,7 @@ def _subclass(name: str, theirs: Any) -> type:
         for parameter in inspect.signature(ours.__init__).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     ]
-    # Annotations are what `from_params` checks values against; this package's own are strings.
+    # `from_params` checks values against annotations, and those of this package are strings.
     signature = inspect.Signature([*inspect.signature(theirs.__init__).parameters.values(), *own])
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -126,7 +126,7 @@ def _subclass(name: str, theirs: Any) -> type:
         for file in _FILES:
             bound.arguments[file] = _local_file(bound.arguments[file])
         ours.__init__(*bound.args, **bound.kwargs)
-        if name == "ElmoTokenEmbedder":  # for whoever looks for instances of AllenNLP's Elmo
+        if name == "ElmoTokenEmbedder":  # for code that looks for instances of AllenNLP's Elmo
             self._elmo.__class__ = class_of("Elmo")
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
@@ -135,7 +135,7 @@ def _subclass(name: str, theirs: Any) -> type:
 
 
 def _local_file(path: Any) -> Any:
-    """A local file as it is; else what AllenNLP makes of a URL, or of `archive.tar.gz!file`."""
+    """Returns a local file unchanged, and resolves a URL or `archive.tar.gz!file` as AllenNLP does."""
     if path is None or os.path.isfile(os.path.expanduser(path)):
         return path
     cached_path = importlib.import_module("allennlp.common.file_utils").cached_path
@@ -149,7 +149,7 @@ def _modules() -> Iterator[ModuleType]:
 
 
 def _places(ids: set[int]) -> Iterator[Place]:
-    """Where AllenNLP's modules and its registry hold one of these objects."""
+    """Yields the places where AllenNLP's modules and its registry hold one of these objects."""
     for module in _modules():
         for name, value in list(vars(module).items()):
             if id(value) in ids:
@@ -171,7 +171,7 @@ def _exchange(old: dict[str, Any], new: dict[str, Any], kept: set[tuple[int, str
 
 
 def _redirect_from_params(theirs: Any, ours: Any) -> None:
-    """AllenNLP builds an argument by its annotation, which may have been read before and is then AllenNLP's class."""
+    """Makes AllenNLP's class build this package's: an annotation that was read before is still AllenNLP's class."""
 
     def from_params(
         cls: Any, params: Any, constructor_to_call: Any = None, constructor_to_inspect: Any = None, **extras: Any

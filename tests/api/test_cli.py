@@ -1,4 +1,4 @@
-"""The command `elmo-fast`: in this process where that shows everything, else in one of its own."""
+"""The command `elmo-fast`, run in this process if that is enough, else in its own."""
 
 from __future__ import annotations
 
@@ -320,7 +320,7 @@ def test_signal_handlers_are_put_back(output: Path) -> None:
 
 @posix_only
 def test_a_stop_signal_that_python_loses(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a handler raises inside a destructor goes nowhere: it must be raised again, and without a traceback."""
+    """An exception that a handler raises inside a destructor is lost: it must be raised again, without a traceback."""
 
     class Slow:
         def __del__(self) -> None:
@@ -362,7 +362,7 @@ def test_a_stopped_command_leaves_no_partial_file(
         [*COMMAND, *arguments],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # Whoever runs the tests in the background may have them ignore the signal, and what they start with them.
+        # If the tests run in the background, they and their children may ignore the signal.
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         try:

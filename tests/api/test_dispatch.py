@@ -69,7 +69,7 @@ def test_truth_table(gpu: None, monkeypatch: pytest.MonkeyPatch, tensors: str, c
         choice = dispatch.choose([parameter], **options)
         assert (choice.name, expected[3] in choice.reason) == (expected[2], True)
         assert (choice.name == "reference") == bool(choice.reason)
-        with torch.no_grad():  # then a parameter that wants a gradient is as any other
+        with torch.no_grad():  # then a parameter that requires a gradient is treated like any other
             without = dispatch.choose([TENSORS[tensors]()], **options)
             assert dispatch.choose([parameter], **options) == without
 

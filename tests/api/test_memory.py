@@ -1,4 +1,4 @@
-"""Memory: what loading takes and leaves, what calls keep. Each is measured in a process of its own."""
+"""The memory that loading needs and keeps, and that calls keep, each measured in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a precision costs a task: UPOS tags by a linear probe on the built-in model's vectors."""
+"""The cost of a precision for a task: UPOS tags predicted by a linear probe on the built-in model's vectors."""
 
 from __future__ import annotations
 

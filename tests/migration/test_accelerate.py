@@ -35,7 +35,7 @@ def largest(difference: torch.Tensor) -> float:
 
 
 def quietly(module: torch.nn.Module, **options: Any) -> Any:
-    """Accelerates; a warning, that is a part which stays, is an error."""
+    """Accelerates a model; a warning, which means that a part was not replaced, is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return accelerate(module, **options)
@@ -223,7 +223,7 @@ def test_a_part_itself(name: str, allennlp, random_model) -> None:  # type: igno
 def test_the_parts_have_everything_that_ours_from_files_have(
     allennlp, random_model, vocab_to_cache: list[str] | None
 ) -> None:  # type: ignore[no-untyped-def]
-    """They are made without their constructors, or by others' sizes."""
+    """The new parts are made without their constructors, or with the sizes of the old ones."""
     options = {"projection_dim": 3, "vocab_to_cache": vocab_to_cache, "requires_grad": vocab_to_cache is None}
     files = tuple(map(str, random_model()))
     ours = quietly(allennlp.ElmoTokenEmbedder(*files, **options))

@@ -61,7 +61,7 @@ def allennlp(test_data: Path) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def not_installed() -> Iterator[None]:
-    """Whatever a test installs is taken back, or every later test would compare this package with itself."""
+    """Undoes the installation of a test, or every later test would compare this package with itself."""
     assert not patch.installed()
     yield
     patch.uninstall()
@@ -78,7 +78,7 @@ def their(module: str, name: str) -> Any:
 
 
 def everything() -> dict[tuple[str, str], int]:
-    """Which object every name of AllenNLP's modules, every entry of its registry and of its two classes is."""
+    """Returns the object behind every name of AllenNLP's modules, its registry and its two classes."""
     registry = their("allennlp.common", "Registrable")._registry
     found = {
         (module_name, name): id(value)

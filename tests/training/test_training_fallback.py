@@ -1,4 +1,4 @@
-"""When the PyTorch reference runs instead of the native kernels; and that these follow changed weights."""
+"""Cases in which the PyTorch reference runs instead of the native kernels; and the kernels follow changed weights."""
 
 from __future__ import annotations
 
