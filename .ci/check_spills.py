@@ -1,4 +1,4 @@
-"""Prints what ptxas says of each CUDA kernel, and fails if one spills registers or an architecture is missing.
+"""Prints ptxas's report on each CUDA kernel, and fails if one spills registers or an architecture is missing.
 
     python .ci/check_spills.py LOG [TABLE]
 

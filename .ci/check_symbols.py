@@ -1,7 +1,7 @@
-"""Checks what the compiled files show to the outside.
+"""Checks the exported symbols of the compiled files.
 
 Each instruction-set unit must export its kernel table and nothing else: a function that the linker merges with another
-unit's copy could bring AVX-512 code to a processor without it. The Python module must export its initialiser alone,
+unit's copy could bring AVX-512 code to a processor without it. The Python module must export only its initialiser,
 need no libtorch, and stay small.
 
     python .ci/check_symbols.py OBJECT_FOLDER MODULE_OR_WHEEL

@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy_page.py [benchmarks/results/errors_CPU.json ...]
 
-Everything between the page's two markers is replaced; a section a file, by default all of benchmarks/results/errors_*.
+Everything between the page's two markers is replaced: one section per file, by default all benchmarks/results/errors_*.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def section(report: Report) -> Iterator[str]:
 
 
 def _summary(report: Report) -> Iterator[str]:
-    """One line a precision: as this processor runs it, else as simulated with AMX."""
+    """One line per precision: as this processor runs it, else as simulated with AMX."""
     yield "### In short"
     yield ""
     yield "Error as a part of the output's rms; nearest neighbours by the mean of the layers, and UPOS, of `tiny`."
@@ -111,7 +111,7 @@ def _probe_table(scores: Report, native: Report) -> Iterator[str]:
 
 
 def _rows(runs: Report, native: Report, simulated: Report) -> Iterator[tuple[str, Report]]:
-    """Labels and figures, a precision's simulations behind it; those alone where the processor runs another one."""
+    """Labels and figures of each precision, then its simulations, alone if the processor runs another precision."""
     for precision, row in runs.items():
         label = f"`{precision}`"
         if row["in_use"] == precision:

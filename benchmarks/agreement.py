@@ -1,4 +1,4 @@
-"""How far two sets of vectors of the same tokens are apart: error, and agreement of nearest neighbours."""
+"""Compares two sets of vectors of the same tokens: error, and agreement of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def neighbours(vectors: np.ndarray, count: int) -> np.ndarray:
     Returns:
         (n, count) row numbers.
     """
-    # In float64: the comparison is of the vectors, not of the rounding of their cosines.
+    # In float64, to compare the vectors and not the rounding of their cosines.
     unit = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     nearest = np.empty((len(unit), count), dtype=np.int64)
     for start in range(0, len(unit), 512):

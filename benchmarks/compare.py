@@ -1,9 +1,9 @@
-"""The table that the project's speed is stated in: three workloads, every precision, every peer, and the floors.
+"""Measures the project's table of speeds: three workloads, every precision, every peer, and the machine's limits.
 
     python benchmarks/compare.py                                     # original model, 2 threads
     python benchmarks/compare.py --output benchmarks/results/bench_original_table.json
 
-It is `elmo-fast bench --model original --threads 2 --suite table`; all of its options are taken.
+It is `elmo-fast bench --model original --threads 2 --suite table`, and accepts all of its options.
 """
 
 from __future__ import annotations

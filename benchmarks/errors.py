@@ -2,8 +2,8 @@
 
     python benchmarks/errors.py --output benchmarks/results/errors_MACHINE.json && python benchmarks/accuracy_page.py
 
-The second command writes the tables of docs/accuracy.md from that file and its like. A precision that this processor
-runs in another one gets no figure of its own, only the simulated one (simulate.py).
+The second command writes the tables of docs/accuracy.md from such files. A precision that this processor runs as
+another one gets only the simulated figure (simulate.py).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Variant:
 
 
 def variants(files: Files) -> Iterator[Variant]:
-    """Native precisions first, float32 before the others; a model is loaded when its turn comes."""
+    """Native precisions first, starting with float32; each model is loaded when its turn comes."""
     for precision in PRECISIONS:
         yield Variant("native", precision, *native_vectors(files, precision))
     for arithmetic in ARITHMETICS[1:]:
@@ -125,7 +125,7 @@ def probe_of_model(name: str, files: Files, data: UposData) -> Report:
 
 
 def _golden_folders() -> dict[str, Path]:
-    """The golden models that are there, by name."""
+    """The available golden models, by name."""
     roots = test_data() / "golden", Path(__file__).resolve().parents[1] / "tests" / "data" / "golden"
     return {folder.name: folder for root in roots for folder in sorted(root.glob("*")) if folder.is_dir()}
 
@@ -146,7 +146,7 @@ def _first(sentences: list[Sentence], tokens: int) -> list[Sentence]:
 
 
 def _distinct(sentences: list[Sentence], tokens: int) -> list[Sentence]:
-    """Without repeated sentences: a token's nearest neighbour would be itself, in the other copy."""
+    """Without repeated sentences, in which a token's nearest neighbour would be its copy."""
     return _first([list(sentence) for sentence in dict.fromkeys(map(tuple, sentences))], tokens)
 
 

@@ -1,7 +1,8 @@
-"""What the CUDA kernels could reach on a GPU: arithmetic, nothing in it was measured. docs/gpu.md says what is counted.
+"""What the CUDA kernels could reach on a GPU: arithmetic, not measurements. docs/gpu.md describes what is counted.
 
-Sizes are the original model's. A figure is the least time in which the bytes can move and the operations run, each at
-its peak rate and all at once. Launches overlap with work, grid syncs do not. Bytes, seconds, and rates in a second.
+Sizes are those of the original model. A figure is the least time in which the bytes can move and the operations run,
+each at its peak rate and all at the same time. Launches overlap with work, grid syncs do not. Units: bytes, seconds,
+and rates per second.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 from math import ceil
 
 LAUNCH, SYNC = 2.5e-6, 2e-6  # assumed: one kernel after another in a stream; one sync of a cooperative grid
-ROW_TILE = 8  # rows for which a kernel reads the weights once
-OUTPUTS = 4  # gate rows of a warp, outputs of a projection block: they share what is read of h and m
-TENSOR_OUTPUTS = 16  # outputs of a projection block that used tensor cores
-RESERVED = 17 * 1024  # shared memory of a block that holds no weights: 8 rows of h, and partial sums
-L2_SHARE = 0.9  # what is to stay in L2 may fill so much of it
+ROW_TILE = 8  # number of rows for which a kernel reads the weights once
+OUTPUTS = 4  # gate rows per warp, outputs per projection block: they share what is read of h and m
+TENSOR_OUTPUTS = 16  # outputs per projection block if it used tensor cores
+RESERVED = 17 * 1024  # shared memory per block that holds no weights but 8 rows of h and partial sums
+L2_SHARE = 0.9  # the share of L2 that data may fill if it is to stay there
 SHARE_FOR_PERSISTENT = 0.5  # of the weights must fit into shared memory
 
 CELLS, PROJECTION, N_FILTERS, LAYERS, HIGHWAYS = 4096, 512, 2048, 2, 2
@@ -31,14 +32,14 @@ class Gpu:
 
     name: str
     sms: int
-    lanes: int  # FP32 multiply-adds a clock and multiprocessor
+    lanes: int  # FP32 multiply-adds per clock and multiprocessor
     clock: float
     tensor: float  # operations, dense, 16 bits in, sums in float32
     dram: float
     l2: int
     l2_rate: float
-    shared: int  # of one block at most
-    shared_clock: int = 128  # bytes a clock and multiprocessor
+    shared: int  # the largest amount for one block
+    shared_clock: int = 128  # bytes per clock and multiprocessor
 
     @property
     def fp32(self) -> float:
@@ -104,9 +105,9 @@ def step_of(gpu: Gpu, size: int, rows: int, steps: int, persistent: bool | None 
     """The kernel that would be chosen, or the one asked for.
 
     Args:
-        size: bytes a weight.
-        steps: of the sequence; W_x x of all of them lies between its product and this step.
-        l2: False: no weights stay in L2 from step to step.
+        size: bytes per weight.
+        steps: of the sequence; W_x x of all of them is stored between its product and this step.
+        l2: if False, no weights stay in L2 between steps.
     """
     share = gpu.share_on_chip(size)
     persistent = share >= SHARE_FOR_PERSISTENT if persistent is None else persistent
@@ -126,7 +127,7 @@ def input_products(size: int, rows: int) -> int:
 
 
 def h_and_cells(gpu: Gpu, rows: int) -> int:
-    """h once a multiprocessor, the cell state read and written, m written; both directions."""
+    """h once per multiprocessor, the cell state read and written, m written; both directions."""
     return 2 * rows * (gpu.sms * PROJECTION + 3 * CELLS) * 4
 
 

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/gpu.md from gpu_model.py: arithmetic, nothing in it was measured.
+"""Writes the tables of docs/gpu.md from gpu_model.py: arithmetic, not measurements.
 
     python benchmarks/gpu_paper.py [--check]
 

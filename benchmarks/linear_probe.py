@@ -1,4 +1,4 @@
-"""A linear probe for universal part-of-speech tags on frozen vectors: what a precision costs a task."""
+"""A linear probe for universal part-of-speech tags on frozen vectors: the cost of a precision for a task."""
 
 from __future__ import annotations
 
@@ -86,6 +86,6 @@ def train(
 
 
 def accuracy(probe: torch.nn.Linear, x: torch.Tensor, y: torch.Tensor) -> float:
-    """Share of tokens that get their tag."""
+    """The share of tokens with the right tag."""
     with torch.no_grad():
         return (probe(x).argmax(dim=1) == y).float().mean().item()

@@ -1,11 +1,11 @@
-"""Time and memory that a model takes to load, and time to import the package; every run is a process of its own.
+"""Time and memory needed to load a model, and time to import the package; every run is a separate process.
 
     python benchmarks/loading.py --model original --output benchmarks/results/loading_original_MACHINE.json
 
-The ways to load take turns, so that a noisy machine disturbs all alike. The weights are read once before, so that they
-come from memory, not from disk. Figures are medians, behind +- half the distance between the quartiles. Memory is that
-beyond the imports: "resident" once the model is loaded, "peak" while it is; "packed" is what the native copy of the
-weights says it holds.
+The ways to load take turns, so that a noisy machine disturbs all of them equally. The weights are read once before, so
+that they come from memory and not from disk. Figures are medians, +- half the distance between the quartiles. Memory is
+counted beyond the imports: "resident" once the model is loaded, "peak" while it is being loaded; "packed" is the size
+that the native copy of the weights reports.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _measure(way: str, model: str, threads: int) -> dict[str, float]:
 def _loader(
     way: str, options_file: str, weight_file: str, threads: int
 ) -> tuple[Callable[[], object], Callable[[object], int]]:
-    """Imports all that a way needs, and returns what loads and what tells the packed weights' bytes."""
+    """Imports what a way needs; returns a function that loads, and one that returns the bytes of the packed weights."""
     import torch
 
     torch.set_num_threads(threads)
@@ -137,7 +137,7 @@ def _loader(
 
 
 def _child(way: str, model: str, threads: int) -> dict[str, float] | str:
-    """Measures one load in a new process; a string says why it cannot be."""
+    """Measures one load in a new process; returns a string with the reason if it cannot."""
     command = [sys.executable, __file__, "--model", model, "--threads", str(threads), "--child", way]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode != 0:

@@ -1,4 +1,4 @@
-"""Tables of a page of docs/, and how they are put between its two markers."""
+"""Puts tables into a page of docs/, between its two markers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ END = "<!-- end of the tables -->"
 
 
 def begin(script: str) -> str:
-    """The marker behind which the tables of a script start."""
+    """The marker after which the tables of a script start."""
     return f"<!-- tables: benchmarks/{script} -->"
 
 
@@ -35,7 +35,7 @@ def with_tables(page: Path, script: str, lines: Iterable[str]) -> str:
 
 
 def replace_tables(page: Path, script: str, lines: Iterable[str]) -> None:
-    """Writes the lines between the page's markers; the page appears whole or stays as it was."""
+    """Writes the lines between the page's markers; the page is either written whole or not changed."""
     text = with_tables(page, script, lines)
     with tempfile.TemporaryDirectory(dir=page.parent) as folder:
         part = Path(folder) / page.name

@@ -26,7 +26,7 @@ def memory() -> dict[str, int]:
 
 
 def write_json(values: Mapping[str, object], path: Path) -> None:
-    """Writes a report; the file is whole or not there, and its folder is made if need be."""
+    """Writes a report; the file appears whole or not at all, and its folder is made if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{uuid.uuid4().hex}.part"
     try:

@@ -4,8 +4,7 @@
     python benchmarks/record.py --name zen3_2cores --only small # the runs whose name contains "small"
     python benchmarks/record.py --name h100 --cuda              # the tests and figures of a GPU
 
-Each run is a process of its own and writes one file, so that an interrupted recording goes on where it stopped with
---missing.
+Each run is a separate process and writes one file, so that --missing continues an interrupted recording.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def runs() -> list[Run]:
     for model in ("original", "small"):
         suites = ["--suite", "table", "batch"]
         found.append(Run(f"{model}_1thread", ["--model", model, "--threads", "1", *suites, *_OWN]))
-    for isa in build_info()["isas_available"][1:-1]:  # neither the specification, which is not for speed, nor the best
+    for isa in build_info()["isas_available"][1:-1]:  # neither the specification, which is slow by design, nor the best
         arguments = ["--model", "original", "--threads", "2", "--suite", "table", "batch", *_OWN]
         found.append(Run(f"original_2threads_{isa}", arguments, isa))
     return found

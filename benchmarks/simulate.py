@@ -34,7 +34,7 @@ def round_to_bfloat16(x: np.ndarray) -> np.ndarray:
 
 
 def split(x: np.ndarray, num_terms: int) -> list[np.ndarray]:
-    """Splits float32 into bfloat16 terms, largest first: each is what the terms before leave, rounded.
+    """Splits float32 into bfloat16 terms, largest first: each is the rounded remainder of the previous terms.
 
     Three terms hold all 24 bits of a float32, two hold 16.
     """
@@ -198,7 +198,7 @@ class SimulatedBiLm:
 
 
 def _multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """x @ weight.T; by torch, for its number of threads can be set: NumPy's on a busy machine are 30 times slower."""
+    """x @ weight.T in torch, whose number of threads can be set: on a busy machine NumPy's are 30 times slower."""
     return torch.mm(torch.from_numpy(x), torch.from_numpy(weight).T).numpy()
 
 

@@ -3,10 +3,10 @@
     python benchmarks/soak.py --model tiny --calls 10000 --output benchmarks/results/soak_tiny_MACHINE.json
 
 Threads share one `Elmo` in each state and one `load` model and call them with batches of random size, lengths and
-words, some of them empty or of one long sentence. After each round of calls, with no call under way, malloc gives back
-what it kept of freed blocks (--no-trim: it keeps it), and resident memory is read. "growth" is the median of the last
-fifth of the rounds less that of the second fifth. Calls of the largest shapes come first, with every word: they fill
-caches and working memory.
+words, some of them empty or of one long sentence. After each round of calls, while no call is running, malloc returns
+the freed blocks that it kept (with --no-trim it keeps them), and resident memory is read. "growth" is the median of the
+last fifth of the rounds less that of the second fifth. Calls of the largest shapes come first, with every word: they
+fill caches and working memory.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def soak(calls: list[Call], n_calls: int, rounds: int, callers: int, largest: in
 
 
 def growth(resident: list[int]) -> float:
-    """Bytes by which the last fifth of the rounds is above the second fifth, in the median."""
+    """The difference in bytes between the medians of the last and the second fifth of the rounds."""
     fifth = len(resident) // 5
     return statistics.median(resident[-fifth:]) - statistics.median(resident[fifth : 2 * fifth])
 

@@ -1,11 +1,11 @@
-"""Time of a training step beside AllenNLP: forward and backward through the biLM, and what a frozen one costs.
+"""Time of a training step beside AllenNLP: forward and backward through the biLM, and the same with a frozen biLM.
 
     python benchmarks/training.py --model original --output benchmarks/results/training_original_MACHINE.json
 
 All take turns on the same fresh text, in batches of similar length (see `elmo_fast.bench.measure`). A step is a forward
-and a backward pass with gradients of every weight, without the optimizer; every weight counts as changed since the step
-before, so that elmo_fast's step includes packing all of them anew, which is also timed alone. "frozen" is the same with
-requires_grad=False, where the mix alone learns; "inference" runs under no_grad.
+and a backward pass with gradients of every weight, without the optimizer; every weight counts as changed since the
+previous step, so that elmo_fast's step includes packing all of them again, which is also timed alone. "frozen" is the
+same with requires_grad=False, where the mix alone learns; "inference" runs under no_grad.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _packing_seconds(files: tuple[str, str], repeats: int) -> float:
         lstm.packed()
         packed_backward(lstm._tensors(), options, lstm._packed.key)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])  # the first one has no old copy to take the place of
+    return statistics.median(times[1:])  # the first one has no old copy whose memory it can use
 
 
 def _print(report: dict) -> None:  # type: ignore[type-arg]

@@ -26,7 +26,7 @@ class UposData:
 
     @classmethod
     def read(cls, test_data: Path) -> UposData | None:
-        """Reads it from the folder of data that is not part of the project; None if it is not there."""
+        """Reads it from the folder of data that is not part of the project; None if it is missing."""
         folder = test_data / "data" / "ewt_pos"
         if not folder.is_dir():
             return None

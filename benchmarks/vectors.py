@@ -1,6 +1,6 @@
-"""The same sentences through the float64 reference, the native kernels and the simulation: where accuracy is measured.
+"""The same sentences through the float64 reference, the native kernels and the simulation, to measure accuracy.
 
-Each returns one array a sentence, (num_layers, length, output_dim), without markers, from a zero state.
+Each returns one array per sentence, (num_layers, length, output_dim), without markers, from a zero state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Question or statement? A sentence classifier on frozen ELMo vectors, with scikit-learn.
 
-The label is read off a sentence's final punctuation, which is then taken away: "are you sure" must be told from "you
-are sure" by the order of its words. There are as many statements as questions, so that guessing gets half of them.
-Files named .tsv or .tsv.gz have lines of word, tab, tag; others a sentence a line, with spaces between the words.
+The label comes from a sentence's final punctuation, which is then removed, so that "are you sure" and "you are sure"
+differ only in the order of their words. There are as many statements as questions, so guessing gets half of them right.
+Files named .tsv or .tsv.gz have lines of word, tab, tag; others have one sentence per line, with spaces between words.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from tagged_text import TaggedSentence, batches, draw, print_baselines, read_tag
 
 
 def run(tagger: Tagger, parts: list[list[TaggedSentence]], args: argparse.Namespace) -> tuple[float, float]:
-    """Trains, and prints each epoch; returns the test accuracy of the epoch that is best on dev and seconds a step."""
+    """Trains and prints each epoch; returns the test accuracy of the epoch best on dev, and seconds per step."""
     train, dev, test = parts
     optimizer = optimizer_of(tagger)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, args.epochs)

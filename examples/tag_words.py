@@ -1,7 +1,7 @@
 """Part-of-speech tagging on frozen ELMo vectors: how to train a torch model on `elmo_fast.Elmo`.
 
-The layers' scalar mix and a small network above it are trained, the biLM is not. Files have a line for each word, with
-its tag behind a tab, and an empty line between two sentences; those whose names end in .gz are gzipped.
+The layers' scalar mix and a small network above it are trained, the biLM is not. Files have one line per word, with its
+tag after a tab, and an empty line between two sentences; those whose names end in .gz are gzipped.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Tagger(nn.Module):
 
     def __init__(self, model: str, tags: list[str], requires_grad: bool = False) -> None:
         super().__init__()
-        # state="reset": in the default, AllenNLP's "carry", each batch starts from the hidden state that the last one
-        # left, so that a sentence's vectors, and with them every score, would depend on what was run before it.
+        # state="reset": with the default, AllenNLP's "carry", each batch starts from the final hidden state of the last
+        # one, so that a sentence's vectors, and with them every score, would depend on what was run before.
         self.elmo = Elmo(*models.resolve(model), 1, requires_grad=requires_grad, dropout=0.2, state="reset")
         hidden = nn.Linear(self.elmo.get_output_dim(), 256)
         self.classifier = nn.Sequential(hidden, nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, len(tags)))
@@ -62,14 +62,14 @@ def train_epoch(tagger: Tagger, optimizer: torch.optim.Optimizer, data: list[lis
 
 @torch.no_grad()
 def accuracy(tagger: Tagger, sentences: list[TaggedSentence]) -> float:
-    """Returns the share of words, in percent, that get their tag."""
+    """Returns the percentage of words with the right tag."""
     tagger.eval()
     results = [tagger(batch) for batch in batches(sentences, 64, seed=0)]
     return 100 * torch.cat([scores.argmax(dim=1) == targets for scores, targets in results]).float().mean().item()
 
 
 def parser(description: str | None, limit: int | None, epochs: int) -> argparse.ArgumentParser:
-    """Returns the arguments of this example, which fine_tune.py has too; `limit` and `epochs` are their defaults."""
+    """Returns the argument parser of this example and fine_tune.py; `limit` and `epochs` are defaults."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for part, use in (("train", "learn from"), ("dev", "choose the epoch by"), ("test", "be scored on")):
         parser.add_argument(f"--{part}", type=Path, required=True, metavar="FILE", help=f"tagged sentences to {use}")

@@ -1,4 +1,4 @@
-"""What the examples share: reading text and tagged sentences, drawing a part of them, batches, simple baselines."""
+"""Shared by the examples: reading text and tagged sentences, drawing a part of them, batches, simple baselines."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def read_tagged(path: Path) -> list[TaggedSentence]:
 
 
 def read_words(path: Path) -> list[Words]:
-    """Reads the words of a tagged file (.tsv, .tsv.gz), or of text with a sentence a line and spaces between words."""
+    """Reads words of a tagged file (.tsv, .tsv.gz), or of text with one sentence per line and spaces between words."""
     if path.name.endswith((".tsv", ".tsv.gz")):
         return [words for words, _ in read_tagged(path)]
     return [words for _, line in read_lines(path) if (words := line.split())]
@@ -79,7 +79,7 @@ def draw(items: list[Item], limit: int | None, seed: int) -> list[Item]:
 
 
 def batches(sentences: list[TaggedSentence], batch_size: int, seed: int) -> list[list[TaggedSentence]]:
-    """Cuts sentences into batches of similar length, which leaves little padding, and shuffles the batches."""
+    """Divides sentences into batches of similar length, which leaves little padding, and shuffles the batches."""
     by_length = sorted(draw(sentences, None, seed), key=lambda sentence: len(sentence[0]))
     return draw([by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)], None, seed)
 
@@ -99,13 +99,13 @@ def print_baselines(train: list[TaggedSentence], test: list[TaggedSentence]) -> 
 
 
 def set_threads() -> None:
-    """Leaves elmo_fast its threads and torch one: a small network is faster on one, on a busy machine much faster."""
+    """Keeps elmo_fast's threads and gives torch one: a small network is faster on one, on a busy machine much so."""
     elmo_fast.set_num_threads(elmo_fast.get_num_threads())  # else it would follow torch
     torch.set_num_threads(1)
 
 
 def versions() -> str:
-    """Says what a run's figures depend on."""
+    """Returns the versions and settings that a run's figures depend on."""
     return f"elmo_fast {elmo_fast.__version__}, torch {torch.__version__}, {elmo_fast.get_num_threads()} threads"
 
 
