@@ -1,4 +1,4 @@
-// Arrays in a storage type, on the heap with nothing behind them, and comparing them.
+// Arrays in a storage type, on the heap with no slack after them, and their comparison.
 #pragma once
 
 #include <cmath>

@@ -1,8 +1,8 @@
-// Does the emulator see what it is for? Small kernels with one planted bug each, and the same without it.
+// Checks that the emulator finds bugs: small kernels with one planted bug each, and the same kernels without it.
 //
 //   emulator_check            the bugs that the emulator itself must report, in every build
 //   emulator_check NAME       one bug for a sanitizer: must end with its report
-//   emulator_check --list     the names, behind each the build that must see it
+//   emulator_check --list     the names, each followed by the build that must find it
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -31,7 +31,7 @@ void missing_barrier(Params p) {
   p.out[thread()] = values[(thread() + 1) % kThreads];
 }
 
-// What is read at the end of a loop's body is overwritten at the beginning of the next.
+// A value that is read at the end of a loop's body is overwritten at the beginning of the next iteration.
 void missing_reuse_barrier(Params p) {
   GPU_SHARED(float, value, 1);
   for (int i = 0; i < 3; ++i) {

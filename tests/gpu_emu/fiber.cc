@@ -23,9 +23,9 @@ namespace {
 
 constexpr size_t kStackBytes = size_t{256} << 10;
 
-// A stack, and ThreadSanitizer's idea of who runs on it. Both are used again and again: making them takes longer than
-// most kernels. The queue is a little longer than a block, so that a thread of one block is not taken for the thread of
-// the same number of the next: it would then be thought to have waited for it.
+// A stack, and ThreadSanitizer's record of who runs on it. Both are reused, because creating them takes longer than
+// most kernels. The queue is a little longer than a block, so that a thread of one block is not mistaken for the thread
+// with the same number in the next block, which would then seem to have waited for it.
 struct Place {
   void* stack;
   void* tsan_fiber;

@@ -1,4 +1,4 @@
-// A function with a stack of its own, that the sanitizers know of.
+// A function with its own stack, which is announced to the sanitizers.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 namespace elmo_fast {
 namespace gpu {
 
-// Exactly so many bytes of memory, filled with 0xff.
+// Exactly this many bytes of memory, filled with 0xff.
 class Bytes {
  public:
   explicit Bytes(size_t n);

@@ -1,6 +1,7 @@
-// The emulator's core. It is compiled without sanitizers and tells them about its fibers, so that they see the kernels'
-// memory accesses alone. For ThreadSanitizer a switch between fibers orders nothing; what does in CUDA (barriers, grid
-// synchronisation, the start and end of a launch) says so here. Shuffles order nothing there, and nothing here.
+// The emulator's core. It is compiled without sanitizers and announces its fibers to them, so that they see only the
+// memory accesses of the kernels. For ThreadSanitizer a switch between fibers orders nothing; the events that do in
+// CUDA (barriers, grid synchronisation, the start and end of a launch) are announced here. Shuffles order nothing in
+// either.
 #include "cuda/gpu.cuh"
 
 #include <algorithm>
@@ -53,7 +54,7 @@ struct SharedArray {
 
 struct Block {
   std::vector<Thread> threads;
-  std::array<SharedArray, 8> shared;  // of a fixed size: a thread that took memory for it would write
+  std::array<SharedArray, 8> shared;  // of a fixed size, because allocating memory would be a write by the thread
   size_t n_shared = 0;
   Order order;
 };
@@ -97,7 +98,7 @@ std::vector<Thread*> threads_of(Block& block, size_t begin, size_t end) {
   return found;
 }
 
-// Lets a warp go on whose lanes are all at a shuffle. One that has fewer than 32 threads cannot shuffle.
+// Lets a warp continue when all its lanes are at a shuffle. A warp of fewer than 32 threads cannot shuffle.
 bool finish_shuffles(Block& block) {
   bool any = false;
   for (size_t begin = 0; begin < block.threads.size(); begin += kWarpSize) {
@@ -148,7 +149,7 @@ void run_blocks(std::vector<std::unique_ptr<Block>>& blocks) {
       current = t;
       t->fiber->enter();
       while (t->wanted) {
-        // Taken here, not by the fiber: whoever allocates writes, and that no kernel did.
+        // Allocated here, not by the fiber, because allocating is a write that no kernel performs.
         t->wanted->bytes = std::make_unique<Bytes>(t->wanted->size);
         t->wanted = nullptr;
         order_before(&grid->begin);
@@ -203,7 +204,7 @@ void* take_shared(const void* declaration, size_t offset, size_t size) {
   return found->bytes->data();
 }
 
-// Shared memory stays until the launch has ended: freeing it writes, and is ordered behind that end alone.
+// Shared memory is kept until the launch has ended, because freeing it is a write, ordered only after that end.
 void end_blocks(std::vector<std::unique_ptr<Block>>* blocks) {
   for (auto& block : *blocks)
     for (SharedArray& array : block->shared) grid->garbage.push_back(std::move(array.bytes));

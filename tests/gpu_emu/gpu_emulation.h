@@ -1,7 +1,7 @@
 // CUDA's execution model on a host compiler, for the kernels of csrc/cuda/: see README.md in this folder.
 //
-// Each CUDA thread is a fiber. It runs until it meets a barrier or a shuffle; then another one does, in an order that
-// the schedule draws. Nothing here tells how fast anything is.
+// Each CUDA thread is a fiber. It runs until it reaches a barrier or a shuffle; then another one runs, in an order that
+// the schedule determines. Nothing here says anything about speed.
 #pragma once
 
 #include <cmath>
@@ -30,17 +30,17 @@ struct alignas(16) Floats4 {
   float x, y, z, w;
 };
 
-// --- what a fiber asks for
+// --- used by fibers
 
 struct Position {
   int thread, block_size, block_x, block_y, block_z;
 };
-Position position();  // a copy: no kernel reads the emulator's memory, which is nothing that it could race for
+Position position();  // a copy, so that no kernel reads the emulator's memory, which would look like a race
 void block_barrier();
 void grid_barrier();
 float shuffle_xor(float value, int bits);
-// Shared memory of this declaration: exactly so many bytes, filled with 0xff, so that a read of what nobody wrote is
-// NaN, and one beyond the end is AddressSanitizer's.
+// Shared memory of this declaration: exactly this many bytes, filled with 0xff, so that reading a value that was never
+// written gives NaN, and reading beyond the end is found by AddressSanitizer.
 void* shared_array(const void* declaration, size_t bytes);
 void* dynamic_array(size_t offset, size_t bytes);
 
@@ -74,7 +74,7 @@ uint16_t float_to_half(float x);
 inline float expf(float x) { return std::exp(x); }
 inline float tanhf(float x) { return std::tanh(x); }
 
-// --- what a launcher asks for
+// --- used by launchers
 
 void run_grid(const char* name, const LaunchConfig& config, void (*run_thread)(const void*), const void* call);
 
@@ -101,14 +101,14 @@ DeviceProperties query_device(int device);
 int current_device();
 void choose_device(int device);
 
-// --- what a test asks for
+// --- used by tests
 
-// In which order the threads of a block, and the blocks, take turns between two barriers.
+// The order in which the threads of a block, and the blocks, take turns between two barriers.
 enum class Schedule { kInOrder, kReverse, kRandom };
 void set_schedule(Schedule schedule, uint64_t seed = 0);
 void set_device(const DeviceProperties& device);
 
-// Calls so far, by kind: what a forward pass may do is launch.
+// The number of calls so far, by kind; a forward pass may only launch.
 struct Counters {
   long launches = 0, warm_ups = 0, queries = 0;
 };

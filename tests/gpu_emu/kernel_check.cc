@@ -2,7 +2,7 @@
 //
 //   kernel_check [--schedule in_order|reverse|random SEED] [--mutant NAME] [--only KERNEL] [--list]
 //
-// Exit code 0: all equal. A mutant is a fault planted on purpose: then it must be another one, or a sanitizer's.
+// Exit code 0: all equal. A mutant is a deliberate fault, with which the exit code must be different, or a sanitizer's.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -14,7 +14,7 @@ struct Sizes {
   int projection_dim, cell_size;
   std::vector<int32_t> lengths;  // longest first
   bool has_slots = false;        // the input product is shared by equal words
-  bool as_graph = false;         // all rows run at every step, and the kernel asks for their lengths
+  bool as_graph = false;         // all rows run at every step, and the kernel checks their lengths
   bool is_last = false;          // no layer above, and none below
 };
 
@@ -36,7 +36,7 @@ Array<T> random_weights(int n_rows, int row_size) {
 // One layer and all that its kernels read and write.
 template <class T>
 struct Layer {
-  static constexpr float kCellClip = 0.4f, kProjClip = 0.25f;  // low enough to bite
+  static constexpr float kCellClip = 0.4f, kProjClip = 0.25f;  // low enough to take effect
   static constexpr int kWords = 5;
 
   const Sizes sizes;

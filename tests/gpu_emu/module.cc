@@ -1,4 +1,4 @@
-// The Python module _cuda_emu: _cuda over the emulator, with what its tests set and ask.
+// The Python module _cuda_emu: _cuda on the emulator, and the functions that its tests need.
 #include "cuda/bind_cuda.h"
 #include "cuda/gpu.cuh"
 

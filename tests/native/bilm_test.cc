@@ -1,5 +1,5 @@
-// A whole biLM is its two halves with sentence markers between them, whatever the batch, threads and word cache; and a
-// weight file gives it back, or an error.
+// A whole biLM gives the same bits for every batch, thread count and word cache; and a weight file gives the same
+// model, or an error.
 #include "model/bilm.h"
 
 #include <doctest/doctest.h>
@@ -189,7 +189,7 @@ TEST_CASE("layer 0 is the token embedding, once per direction") {
       CHECK(result.out[static_cast<size_t>(t * 2 * kDim + k)] == table[static_cast<size_t>(t * kDim + k % kDim)]);
 }
 
-TEST_CASE("what is wrong is refused") {
+TEST_CASE("wrong arguments are errors") {
   const Weights weights;
   const BiLm model = weights.bilm();
   Ids ids = ids_of({{"word"}}, 1);
@@ -203,7 +203,7 @@ TEST_CASE("what is wrong is refused") {
                   std::invalid_argument);
 }
 
-TEST_CASE("a weight file gives the model back") {
+TEST_CASE("a weight file gives the same model") {
   const Weights weights;
   const TemporaryFile file(write_file(weights));
   const Ids ids = ids_of(kSentences, 4);

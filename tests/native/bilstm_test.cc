@@ -47,7 +47,7 @@ Result run(const BiLstm& lstm, const Batch& batch, int threads) {
   return r;
 }
 
-// Row b of the result, as double-precision loops have it; checks outputs, padding and final state.
+// Compares row b of the result with double-precision loops: outputs, padding and final state.
 void check_row(const RandomBiLstm& model, const Batch& batch, const Result& result, int64_t b) {
   const BiLstmParams& p = model.params;
   const int64_t P = p.projection_dim, C = p.cell_size, B = static_cast<int64_t>(batch.lengths.size()),
@@ -201,7 +201,7 @@ TEST_CASE("biLSTM: concurrent calls, no state given, weights handed back") {
   }
 }
 
-TEST_CASE("biLSTM: more rows than walk together") {
+TEST_CASE("biLSTM: more rows than one plan takes") {
   Random random(6);
   const RandomBiLstm model(random, 2, 4, 6, 9, 1.0f, 1.0f, true);
   const BiLstm lstm = make_bilstm(model.params);

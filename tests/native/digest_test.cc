@@ -1,4 +1,4 @@
-// What holds for the whole library: a digest that no machine may change, and refusal of wrong instruction sets.
+// Properties of the whole library: a digest that is the same on every machine, and errors for wrong instruction sets.
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -8,7 +8,7 @@
 namespace elmo_fast {
 namespace {
 
-// What the instructions do, and the checks that a processor answers with SIGILL or a fault.
+// The effect of the instructions, with checks where a processor would raise SIGILL or a fault.
 struct MemoryTiles {
   struct Tile {
     int rows;

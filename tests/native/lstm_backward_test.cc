@@ -1,5 +1,5 @@
-// Backward through time: against finite differences in double precision; same bits for every batch, thread count and
-// instruction set. What products make of it is tested from Python, against the reference.
+// The backward pass through time: against finite differences in double precision; same bits for every batch, thread
+// count and instruction set. The gradients that products compute from it are tested from Python.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -48,7 +48,7 @@ struct Result {
   }
 };
 
-// Rows of `width` floats out of rows of `stride`: what is between belongs to nobody.
+// Takes rows of `width` floats out of rows of `stride`; the floats in between are unused.
 Values cut(const Values& padded, int64_t stride, int64_t width) {
   Values r;
   for (size_t i = 0; i < padded.size(); i += static_cast<size_t>(stride))

@@ -1,4 +1,4 @@
-// Sentence markers, holes, and ids that are none.
+// Sentence markers, holes, and invalid ids.
 #include "model/marked_batch.h"
 
 #include <doctest/doctest.h>
@@ -30,14 +30,14 @@ Marked mark(const Ids& ids, int64_t rows, int64_t steps) {
 
 }  // namespace
 
-TEST_CASE("markers stand around a row's tokens; padding is not read") {
+TEST_CASE("markers surround a row's tokens; padding is not read") {
   const Marked m = mark({1, 0, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0}, 2, 3);
   CHECK(m.mask == std::vector<int>{1, 1, 1, 1, 0, 1, 1, 0, 0, 0});
   CHECK(m.batch.positions == Ids{0, 1, 2, 3, 5, 6});
   CHECK(m.batch.char_ids == Ids{9, 8, 1, 0, 2, 3, 9, 7, 9, 8, 9, 7});
 }
 
-TEST_CASE("</S> replaces the token that lies where it goes; a hole below the length is read") {
+TEST_CASE("</S> replaces the token in its place; a hole below the length is read") {
   Marked m = mark({1, 1, 0, 0, 0, 2}, 1, 3);  // two tokens: </S> goes to position 3
   CHECK(m.mask == std::vector<int>{1, 1, 0, 1, 0});
   CHECK(m.batch.positions == Ids{0, 1, 2, 3});

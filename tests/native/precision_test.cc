@@ -36,7 +36,7 @@ double sum_tolerance(Precision p) {
   return 0;
 }
 
-// Rows as a product takes them, with a guard of NaN bytes behind each.
+// Rows in the format of a product, each followed by a guard of NaN bytes.
 struct Rows {
   std::vector<char> data;
   Values scales;
@@ -200,7 +200,7 @@ TEST_CASE("rounding to bfloat16 and to integers") {
     CHECK(nearest_integer(x) == static_cast<int32_t>(std::nearbyint(x)));
 }
 
-TEST_CASE("what is not a number stays visible in every precision") {
+TEST_CASE("NaN stays visible in every precision") {
   const int64_t rows = 3, depth = 70, columns = 16;
   Values x(static_cast<size_t>(rows * depth), 0.5f), w(static_cast<size_t>(columns * depth), 0.25f),
       bias(static_cast<size_t>(columns), 0.0f);

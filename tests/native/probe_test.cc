@@ -1,4 +1,4 @@
-// The machine probe: every rate that this machine has is a rate, and wrong arguments are told.
+// The machine probe: every rate that this machine has is plausible, and wrong arguments are errors.
 #include "probe/probe.h"
 
 #include <doctest/doctest.h>

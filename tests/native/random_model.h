@@ -1,4 +1,4 @@
-// Random parameters of any size, and plain double-precision loops that say what they should compute.
+// Random parameters of any size, and plain double-precision loops that define the expected results.
 #pragma once
 
 #include <algorithm>
@@ -46,9 +46,9 @@ std::vector<double> multiply64(const float* w, int64_t rows, int64_t depth, cons
   return y;
 }
 
-// Plain weights and sizes of a biLSTM; storage is someone else's.
+// Plain weights and sizes of a biLSTM; it does not own the storage.
 struct BiLstmParams {
-  std::vector<LstmParams> forward, backward;  // one a layer
+  std::vector<LstmParams> forward, backward;  // one per layer
   int64_t input_size, projection_dim, cell_size;
   float cell_clip, proj_clip;
   bool use_skip_connections;

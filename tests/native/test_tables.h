@@ -1,4 +1,4 @@
-// Every kernel table that can run here: those of the library, and extra ones that only tests see.
+// Every kernel table that can run here: those of the library, and extra ones for the tests.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace elmo_fast {
 const KernelTable* emulated_avx512_kernels();  // the AVX-512 unit over portable stand-ins for its intrinsics
 const KernelTable* emulated_amx_kernels();     // the matrix-tile unit on tiles made of memory
 const KernelTable* generic8_kernels();         // the specification with 8 and with 16 lanes: checks that tile shapes
-const KernelTable* generic16_kernels();        // and edge handling of wide vectors do not enter the result
+const KernelTable* generic16_kernels();        // and edge handling of wide vectors do not affect the result
 
 inline std::vector<const KernelTable*> all_tables() {
   std::vector<const KernelTable*> tables;

@@ -24,7 +24,7 @@ TEST_CASE("shares cover the range once") {
   }
 }
 
-TEST_CASE("what is written before a barrier is read after it") {
+TEST_CASE("values written before a barrier are read after it") {
   std::vector<int64_t> values(4);
   std::atomic<int> wrong{0};
   run_job(4, [&](Team& team) {
@@ -78,7 +78,7 @@ TEST_CASE("concurrent callers all get their work done") {
   CHECK(done == 400);
 }
 
-TEST_CASE("far more threads than processors still meet, and leave no cost behind for small teams") {
+TEST_CASE("far more threads than processors still meet, without slowing small teams afterwards") {
   for (int size : {40, 2, 40, 3}) {
     std::atomic<int> ran{0};
     int64_t sum = 0;
@@ -105,7 +105,7 @@ TEST_CASE("an exception on any thread reaches the caller, and the pool goes on")
   CHECK(ran == 2);
 }
 
-TEST_CASE("the caller's rounding mode does not reach the kernels, and comes back") {
+TEST_CASE("the caller's rounding mode does not affect the kernels, and is restored") {
   std::fesetround(FE_UPWARD);
   std::atomic<int> nearest{0};
   run_job(2, [&](Team&) { nearest += std::fegetround() == FE_TONEAREST; });

@@ -90,7 +90,8 @@ TEST_CASE("token encoder against double precision, same bits everywhere") {
           encoder.encode(tokens, out.data(), threads);
           if (want.empty()) want = out;
           CHECK(same_bits(out, want));
-          // What a backward pass needs is kept beside the same result; a table's gradient adds up to the filters'.
+          // Activations for the backward pass are saved without changing the result; a table's gradient adds up to that
+          // of the filters.
           const int64_t plane = tokens.size() * encoder.saved_stride();
           Values again(out.size(), NAN), saved(static_cast<size_t>(encoder.saved_planes() * plane));
           encoder.encode(tokens, again.data(), threads, saved.data());

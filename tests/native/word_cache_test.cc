@@ -84,12 +84,12 @@ std::vector<Ids> random_words(Random& random, int64_t n) {
 
 }  // namespace
 
-TEST_CASE("finds and evicts what a naive list of the words used last does") {
+TEST_CASE("finds and evicts the same words as a naive list ordered by last use") {
   for (const int64_t capacity : {1, 2, 5, 8, 100}) {
     CAPTURE(capacity);
     Random random(static_cast<uint32_t>(capacity));
     WordCache cache(capacity, kWidth, kDim);
-    std::vector<Ids> model;  // the word used last in front
+    std::vector<Ids> model;  // most recently used first
     int64_t hits = 0, misses = 0;
     for (int step = 0; step < 2000; ++step) {
       const std::vector<Ids> words = random_words(random, random.integer(1, 4));
@@ -133,7 +133,7 @@ TEST_CASE("a word that came twice is held once") {
   CHECK(look_up(cache, {a, b, c}) == std::vector<Ids>{b});
 }
 
-TEST_CASE("words of another source are forgotten, and its stragglers not kept") {
+TEST_CASE("words of another source are forgotten, and its late results are not stored") {
   WordCache cache(8, kWidth, kDim);
   const Ids a(kWidth, 1), b(kWidth, 2);
   int one, other;
@@ -163,7 +163,7 @@ TEST_CASE("counts every word of a look-up of many, found or not") {
   CHECK(cache.info().misses == 250);
 }
 
-TEST_CASE("clear forgets words, counts and memory; a cache of none keeps none") {
+TEST_CASE("clear forgets words, counts and memory; a cache of size 0 stores nothing") {
   WordCache cache(8, kWidth, kDim);
   const std::vector<Ids> words = {Ids(kWidth, 1), Ids(kWidth, 2)};
   look_up(cache, words);
@@ -227,7 +227,7 @@ TEST_CASE("a child forked while another thread uses the cache has its words and 
   for (int i = 0; i < 20; ++i) {
     const pid_t child = fork();
     if (child == 0) {
-      alarm(20);  // a lock that nobody opens ends the child here
+      alarm(20);  // ends the child if its lock never opens
       DistinctTokens tokens = tokens_of({a});
       float out[kDim];
       int32_t row;
