@@ -1,4 +1,4 @@
-"""Which backend runs a call. This is the only place that asks.
+"""Chooses the backend of each call. This is the only place that does.
 
 | backend | what runs | when |
 |---|---|---|

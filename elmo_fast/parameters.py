@@ -42,7 +42,7 @@ def child_of(module: nn.Module, name: str) -> nn.Module:
 
 
 def is_plain(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
-    """Whether a part is the original one, without hooks that a pass which goes around its `forward` would miss."""
+    """Returns whether a part is of this very class and has no hooks, so that its `forward` may be bypassed."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return type(module) is kind and not any(hooks)
 

@@ -1,4 +1,4 @@
-"""What the public classes say about themselves in `repr`."""
+"""The `repr` of the public classes."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _text(device: torch.device, dtype: torch.dtype, shape: tuple[int, ...]) -> s
 
 
 class Storage(NamedTuple):
-    """How the kernels hold some parameters: on which device, in which dtype."""
+    """The device and dtype in which the kernels hold some parameters."""
 
     gpu: CudaDevice
     dtype: torch.dtype
