@@ -1,4 +1,4 @@
-"""The bidirectional language model as a torch module: token encoder and LSTM together, under AllenNLP's names."""
+"""The bidirectional language model, token encoder plus LSTM, as a torch module with AllenNLP's names."""
 
 from __future__ import annotations
 
@@ -25,32 +25,35 @@ from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word
 logger = logging.getLogger(__name__)
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-_CACHE_CHUNK = 4096  # words encoded at a time for `vocab_to_cache`: bounds memory, costs no speed
+_CACHE_CHUNK = 4096  # words encoded at once for `vocab_to_cache`; bounds memory at no cost in speed
 
 
 class ElmoBiLm(NativePrecision, WordCached, nn.Module):
     """A pre-trained biLM that turns character ids into the activations of every layer.
 
-    The native kernels run it on the CPU in float32, with and without gradients of its weights, and on CUDA without
-    gradients in float32, float16 and bfloat16. The PyTorch reference runs everything else: other dtypes, and
-    fine-tuning on CUDA.
+    On the CPU, the native kernels run float32 models, with or without gradients of the weights. On CUDA, they run
+    float32, float16 and bfloat16 models without gradients. Everything else (other dtypes, and fine-tuning on CUDA) runs
+    on the PyTorch reference.
 
     Args:
         options_file, weight_file: paths or URLs.
         requires_grad: whether the weights get gradients.
-        vocab_to_cache: words whose token embeddings are computed once; index i of `word_inputs` is
-            `vocab_to_cache[i]`. Entry 0 is padding: it is zero and masked.
-        state: "carry" (AllenNLP's behaviour: a row of a batch starts where the same row of the last batch ended),
-            "reset" (every call starts from zero), "frozen" (every row starts from what `warm_up` left). See
-            `elmo_fast.state.StatefulModule`.
-        precision: arithmetic of the native kernels, see `elmo_fast.precision`.
-        word_cache_size: at most this many words are remembered between calls, see `elmo_fast.word_cache`; 0 for none.
-        cuda_graphs: on CUDA, replay each pass as one graph (`elmo_fast.cuda.graphs`): for the latency of small batches.
-        checkpointing: with gradients of the weights, trade time for memory; see `ElmoLstm`.
+        vocab_to_cache: words whose token embeddings are computed once, in advance. Index i in `word_inputs` means
+            `vocab_to_cache[i]`. Entry 0 is padding: its embedding is zero, and it is masked.
+        state: "carry" (AllenNLP's behaviour: each row of a batch starts from the state in which the same row of the
+            previous batch ended), "reset" (every call starts from zero) or "frozen" (every row starts from the state
+            that `warm_up` computed). See `elmo_fast.state.StatefulModule`.
+        precision: arithmetic of the native kernels; see `elmo_fast.precision`.
+        word_cache_size: maximum number of words remembered between calls, 0 for none; see `elmo_fast.word_cache`.
+        cuda_graphs: on CUDA, replay each forward pass as a single CUDA graph, which reduces the latency of small
+            batches; see `elmo_fast.cuda.graphs`.
+        checkpointing: when the weights need gradients, use more time and less memory; see `ElmoLstm`.
     Raises:
-        ValueError: an unknown state or precision, or a wrong cache size.
+        ValueError: the state or precision is unknown, the cache size is invalid, or a URL is of an unsupported kind.
         FileNotFoundError: a file is missing.
-        WeightsError: a file is wrong or damaged.
+        DownloadError: a URL could not be downloaded completely.
+        WeightsError: a file is invalid or damaged.
+    Source: Peters et al. 2018, arXiv:1802.05365.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         super().__init__()
         self._cuda_graphs = cuda_graphs
         self._graphs = GraphCache()
-        check_mode(state)  # before a large file is read
+        check_mode(state)  # checked before a large file is read
         check_word_cache_size(word_cache_size)
         self._precision = check_precision(precision)
         options = read_options(models.local_path(options_file))
@@ -110,7 +113,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         self.num_layers = options.n_layers + 1
 
     def get_output_dim(self) -> int:
-        """Returns the size of one layer's output, 2 * projection_dim."""
+        """Returns the output size of a layer, 2 * projection_dim."""
         return 2 * self._token_embedder.get_output_dim()
 
     def _word_cache(self) -> ElmoCharacterEncoder:
@@ -118,7 +121,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
 
     @property
     def state(self) -> str:
-        """The state mode; assign to it to switch."""
+        """The state mode: "carry", "reset" or "frozen". Assign to it to switch modes."""
         return self._elmo_lstm.state
 
     @state.setter
@@ -126,19 +129,20 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         self._elmo_lstm.state = mode
 
     def reset_states(self, mask: Tensor | None = None) -> None:
-        """Forgets the carried or frozen state; see `elmo_fast.state.StatefulModule.reset_states`."""
+        """Resets the carried or frozen state to zero; see `elmo_fast.state.StatefulModule.reset_states`."""
         self._elmo_lstm.reset_states(mask)
 
     def warm_up(self, sentences: Iterable[Sequence[str] | Tensor]) -> None:
-        """Sets the state from which every row of every call starts in state "frozen".
+        """Computes the initial state that mode "frozen" uses for every row of every call.
 
-        The sentences are run one at a time, the first from zero and each other from where the previous one ended; the
-        last state is kept. Another call starts over. Before the first call the frozen state is zero.
+        The sentences are run one at a time. The first starts from zero, and each of the others from the final state of
+        the previous one. The final state of the last sentence is stored. Calling `warm_up` again starts over from zero.
+        Before the first call, the frozen state is zero.
 
         Args:
-            sentences: each a list of words, or their character ids (num_timesteps, max_characters).
+            sentences: each is a list of words, or their character ids of shape (num_timesteps, max_characters).
         Raises:
-            ValueError: the state mode is not "frozen", or there is no sentence.
+            ValueError: the state mode is not "frozen", or there are no sentences.
         """
         self._elmo_lstm._check_frozen()
         state = None
@@ -156,7 +160,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         self._elmo_lstm._freeze_state(state)
 
     def repack(self) -> None:
-        """Forgets the native copies of the weights. Call it after changing single elements through `.data`."""
+        """Discards the native copies of the weights. Call this after changing individual elements through `.data`."""
         self._token_embedder.repack()
         self._elmo_lstm.repack()
 
@@ -164,15 +168,16 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         """Runs the biLM.
 
         Args:
-            inputs: (batch_size, num_timesteps, max_characters) integers, 0 where there is no token.
-            word_inputs: (batch_size, num_timesteps) indices into `vocab_to_cache`, used instead of `inputs`. If any
-                index is out of range, the whole batch uses `inputs`.
+            inputs: (batch_size, num_timesteps, max_characters) integer character ids, 0 where there is no token.
+            word_inputs: (batch_size, num_timesteps) integer indices into `vocab_to_cache`, used instead of `inputs`. If
+                any index is out of range, `inputs` is used for the whole batch.
         Returns:
-            "activations", a list of `num_layers` tensors (batch_size, num_timesteps + 2, 2 * projection_dim), zero on
-            padding, the token embedding first; and "mask" (batch_size, num_timesteps + 2) bool. Both sentence markers
-            are included.
+            A dictionary with "activations", a list of `num_layers` tensors of shape (batch_size, num_timesteps + 2,
+            2 * projection_dim), zero on padding, starting with the token embedding; and "mask", (batch_size,
+            num_timesteps + 2) bool. Both include the two sentence markers.
         Raises:
-            TypeError, ValueError: `inputs` are not character ids of this shape.
+            TypeError, ValueError: `inputs` does not hold character ids in this shape.
+            ValueError: `word_inputs` does not hold integers in this shape.
         """
         if not self._knows(word_inputs):
             word_inputs = None
@@ -183,7 +188,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return self._elmo_lstm._with_state(batch_size, lambda slot: self._run(inputs, word_inputs, slot))
 
     def packed(self) -> native._cpu.BiLm:
-        """Returns the native copy of the parameters as they are now."""
+        """Returns the native copy of the current parameters."""
         return native._cpu.BiLm(self._token_embedder.packed(), self._elmo_lstm.packed())
 
     def _run(self, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot) -> dict[str, Tensor | list[Tensor]]:
@@ -192,7 +197,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return {"activations": activations, "mask": mask}
 
     def _call(self, from_words: bool = False) -> dict[str, Any]:
-        """Returns the arguments of `dispatch.choose` for a call."""
+        """Returns the arguments that `dispatch.choose` needs for a call."""
         encoder, lstm = self._token_embedder, self._elmo_lstm
         plain = is_plain(lstm, ElmoLstm) and (from_words or is_plain(encoder, ElmoCharacterEncoder))
         if not plain:
@@ -201,7 +206,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return {"parameters": tensors + lstm._tensors(), "recurrent_dropout": lstm._has_dropout()}
 
     def _embed(self, inputs: Tensor, word_inputs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Returns token embeddings with markers, and their mask."""
+        """Returns the token embeddings, sentence markers included, and their mask."""
         if word_inputs is None:
             encoded = self._token_embedder(inputs)
             return encoded["token_embedding"], encoded["mask"]
@@ -210,7 +215,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return reference.add_markers(embedded, word_inputs > 0, *markers)
 
     def _knows(self, word_inputs: Tensor | None) -> bool:
-        """Returns whether all these indices are those of cached words."""
+        """Returns whether every index refers to a cached word."""
         if word_inputs is None or self._word_embedding is None:
             return False
         if word_inputs.dim() != 2 or word_inputs.dtype not in _INTEGERS:
@@ -224,13 +229,13 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
         return bool(low >= 0) and bool(high < self._word_embedding.num_embeddings)
 
     def create_cached_cnn_embeddings(self, tokens: list[str]) -> None:
-        """Computes the token embeddings of words for `word_inputs`; sets three attributes.
+        """Computes and stores the token embeddings of words, for use with `word_inputs`. Sets three attributes:
 
-        - `_word_embedding`: an `Embedding` of (len(tokens), projection_dim); row 0, the padding, is zero.
-        - `_bos_embedding`, `_eos_embedding`: (projection_dim,), the sentence markers.
+        - `_word_embedding`: an `Embedding` of shape (len(tokens), projection_dim). Row 0 is padding, and zero.
+        - `_bos_embedding`, `_eos_embedding`: (projection_dim,), the embeddings of the sentence markers.
 
         Args:
-            tokens: the words.
+            tokens: the words, in the order of their indices in `word_inputs`.
         """
         words = [ELMoCharacterMapper.bos_token, ELMoCharacterMapper.eos_token, *tokens]
         encoder = self._token_embedder
@@ -247,7 +252,7 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoBiLm:
         super()._apply(fn, *args, **kwargs)
-        self._graphs = GraphCache()  # moved away: free what was captured
+        self._graphs = GraphCache()  # the parameters may have moved; free the captured graphs
         if self._bos_embedding is not None:
             self._bos_embedding, self._eos_embedding = fn(self._bos_embedding), fn(self._eos_embedding)
         return self

@@ -1,16 +1,18 @@
-"""Chooses the backend of each call. This is the only place that does.
+"""Chooses the backend that runs each call. No other module makes this decision.
 
 | backend | what runs | when |
 |---|---|---|
-| "cpu" | the native kernels (`elmo_fast.cpu`) | float32 on the CPU, and nothing records the call |
-| "operator" | torch operators made of them (`elmo_fast.cpu.ops`) | the same, for a gradient or inside `torch.compile` |
-| "cuda" | the native CUDA kernels (`elmo_fast.cuda`) | float32, float16 or bfloat16 on a CUDA device, nothing records |
-| "reference" | plain PyTorch (`elmo_fast.reference`), part by part | everything else, and the choice says why |
+| "cpu" | the native kernels (`elmo_fast.cpu`) | float32 on the CPU, not recorded |
+| "operator" | the same kernels as torch operators (`elmo_fast.cpu.ops`) | float32 on the CPU, recorded |
+| "cuda" | the native CUDA kernels (`elmo_fast.cuda`) | float32, float16 or bfloat16 on CUDA, not recorded |
+| "reference" | plain PyTorch (`elmo_fast.reference`), one part at a time | everything else; the choice says why |
 
-Autocast changes no choice: native kernels compute in the precision that the model was made with, whatever it says.
+A call is recorded if autograd needs its gradient, or if `torch.compile` or `torch.export` traces it.
 
-A backend is an object with the methods of `Backend`. A new one is a module like `elmo_fast.cuda.backend`, an entry in
-`BACKENDS`, and a condition in `choose`.
+Autocast does not affect the choice: native kernels always compute in the precision that the model was created with.
+
+A backend is an object with the methods of `Backend`. To add one, write a module like `elmo_fast.cuda.backend`, and add
+an entry to `BACKENDS` and a condition to `choose`.
 """
 
 from __future__ import annotations
@@ -34,16 +36,17 @@ from elmo_fast.state import StateSlot
 
 
 class Backend(Protocol):
-    """Runs the parts of a model. The modules hold parameters and state, and have checked their inputs.
+    """Runs the parts of a model. The modules hold the parameters and the state, and have already checked the inputs.
 
-    A slot lends a call its state: the call starts from `slot.initial` and sets `slot.final` (`elmo_fast.state`).
+    A `StateSlot` passes the LSTM state into and out of a call, which starts from `slot.initial` and sets `slot.final`;
+    see `elmo_fast.state`.
     """
 
     def encode(self, encoder: Any, char_ids: Tensor) -> Tensor:
-        """Encodes int64 ids: (n, max_characters) -> (n, projection_dim)."""
+        """Encodes int64 character ids: (n, max_characters) -> (n, projection_dim)."""
 
     def lstm(self, lstm: Any, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
-        """Runs all layers; arguments and result as `ElmoLstm.forward`, with lengths (batch_size,) for the mask."""
+        """Runs all layers. Same as `ElmoLstm.forward`, except that `lengths` (batch_size,) replaces the mask."""
 
     def bilm(
         self, bilm: Any, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot
@@ -51,7 +54,7 @@ class Backend(Protocol):
         """Returns the activations and the mask of `ElmoBiLm.forward`."""
 
     def mix(self, mix: Any, layers: Sequence[Tensor], mask: Tensor, tokens: Tensor) -> Tensor:
-        """Mixes layers without their sentence markers, zero where `tokens`, their mask, is false."""
+        """Returns the mix of all layers without the sentence markers, zero where `tokens`, its mask, is false."""
 
 
 BACKENDS: dict[str, Backend] = {
@@ -63,7 +66,7 @@ BACKENDS: dict[str, Backend] = {
 
 
 class Choice(NamedTuple):
-    """A backend's name in `BACKENDS`; for "reference" also why no other one runs."""
+    """The name of a backend in `BACKENDS` and, for "reference", the reason why no other backend was chosen."""
 
     name: str
     reason: str = ""
@@ -82,13 +85,15 @@ _warned_dtypes: set[torch.dtype] = set()
 def choose(
     parameters: Sequence[Tensor], inputs: Sequence[Tensor] = (), *, plain: bool = True, recurrent_dropout: bool = False
 ) -> Choice:
-    """Chooses the backend of a call.
+    """Chooses the backend for a call.
 
     Args:
-        parameters: of the part that is called, at least one.
-        inputs: its floating-point inputs.
-        plain: whether all that the call would go around is as this package made it: no hooks, no subclasses.
+        parameters: the parameters of the part that is called, at least one.
+        inputs: the floating-point inputs of that part.
+        plain: whether every module whose `forward` a native backend would bypass is unmodified: no hooks, no subclass.
         recurrent_dropout: whether the call applies recurrent dropout.
+    Returns:
+        The name of the backend and, for "reference", the reason.
     Raises:
         ValueError: the parameters are on several CUDA devices.
     """
@@ -112,7 +117,7 @@ def choose(
 def backend_for(
     parameters: Sequence[Tensor], inputs: Sequence[Tensor] = (), *, plain: bool = True, recurrent_dropout: bool = False
 ) -> Backend:
-    """Returns the backend that `choose` chooses. A CPU model of another dtype is warned of, once per dtype."""
+    """Returns the backend that `choose` selects. Warns, once per dtype, if a CPU model or input is not float32."""
     choice = choose(parameters, inputs, plain=plain, recurrent_dropout=recurrent_dropout)
     if choice.name == "reference" and choice not in (_NOT_PLAIN, _TRANSFORMED, _DROPOUT):
         _warn_dtype(chain(parameters, inputs))
@@ -120,7 +125,7 @@ def backend_for(
 
 
 def is_transformed() -> bool:
-    """Returns whether `torch.func` or forward-mode AD is at work: these follow torch's own operations alone."""
+    """Returns whether `torch.func` or forward-mode AD is active. These support only torch's own operations."""
     if torch.compiler.is_compiling():
         return False
     return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
@@ -132,13 +137,16 @@ def records_gradient(tensors: Iterable[Tensor]) -> bool:
 
 
 def is_native_kind(tensor: Tensor) -> bool:
-    """Returns whether the native CPU kernels can read this tensor: float32 on the CPU."""
+    """Returns whether the native CPU kernels can read this tensor, which must be float32 and on the CPU."""
     return tensor.dtype == torch.float32 and tensor.is_cpu
 
 
 @contextlib.contextmanager
 def only(name: str) -> Iterator[None]:
-    """Inside, one backend runs everything, on all threads: for measuring it. Nothing checks that it can."""
+    """Makes one backend run every call, in all threads, inside a `with` block; for benchmarks.
+
+    Does not check whether the backend can run the calls.
+    """
     global _only
     before, _only = _only, name
     try:

@@ -1,4 +1,4 @@
-"""The context-insensitive token encoder as a torch module, under AllenNLP's names."""
+"""The context-insensitive token encoder as a torch module with AllenNLP's names."""
 
 from __future__ import annotations
 
@@ -21,34 +21,39 @@ from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached,
 
 
 class Highway(nn.Module):
-    """Highway layers; holds the parameters, rows [transform; carry]. See `elmo_fast.reference.highway`."""
+    """Highway layers and their parameters, with rows in the order [transform; carry].
+
+    See `elmo_fast.reference.highway`.
+    """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
         self._layers = nn.ModuleList(layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(..., n_filters) -> (..., n_filters)."""
+        """Applies all layers: (..., n_filters) -> (..., n_filters)."""
         for layer in self._layers:
             inputs = reference.highway(inputs, layer.weight, layer.bias)
         return inputs
 
 
 class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
-    """Character CNN, highway layers and projection: one vector per word, independent of its context.
+    """Computes one vector per word, independent of its context, with a character CNN, highway layers and a projection.
 
     Args:
         options_file, weight_file: paths or URLs.
         requires_grad: whether the parameters get gradients.
-        weights: the contents of the two files, if they have been read already; `weight_file` is then not opened, and
-        the arrays become the parameters without a copy.
-        precision: arithmetic of the native kernels, see `elmo_fast.precision`.
-        word_cache_size: at most this many words are remembered between calls, see `elmo_fast.word_cache`; 0 for none.
-        checkpointing: in training, save nothing for the backward pass, which then computes it again.
+        weights: the contents of the two files, if they have already been read. The files are then not opened, and the
+            arrays become the parameters without being copied.
+        precision: arithmetic of the native kernels; see `elmo_fast.precision`.
+        word_cache_size: maximum number of words remembered between calls, 0 for none; see `elmo_fast.word_cache`.
+        checkpointing: in training, save no activations for the backward pass, which recomputes them instead.
     Raises:
-        ValueError: an unknown precision, or a wrong cache size.
+        ValueError: the precision is unknown, the cache size is invalid, or a URL is of an unsupported kind.
         FileNotFoundError: a file is missing.
-        WeightsError: a file is wrong or damaged.
+        DownloadError: a URL could not be downloaded completely.
+        WeightsError: a file is invalid or damaged.
+    Source: Peters et al. 2018, arXiv:1802.05365; character CNN and highway layers: Kim et al. 2016, arXiv:1508.06615.
     """
 
     def __init__(
@@ -98,19 +103,20 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         """Encodes a batch.
 
         Args:
-            inputs: (batch_size, num_timesteps, max_characters) integers, 0 where there is no token.
+            inputs: (batch_size, num_timesteps, max_characters) integer character ids, 0 where there is no token.
         Returns:
-            "token_embedding" (batch_size, num_timesteps + 2, projection_dim) with both sentence markers, where
-            padding is encoded like a token; and "mask" (batch_size, num_timesteps + 2) bool.
+            A dictionary with "token_embedding", (batch_size, num_timesteps + 2, projection_dim), in which padding is
+            encoded like a token; and "mask", (batch_size, num_timesteps + 2) bool. Both include the two sentence
+            markers.
         Raises:
-            TypeError, ValueError: `inputs` are not character ids of this shape.
+            TypeError, ValueError: `inputs` does not hold character ids in this shape.
         """
         char_ids, mask = self.add_markers(inputs)
         token_embedding = self.encode_rows(char_ids.flatten(0, 1))
         return {"mask": mask, "token_embedding": token_embedding.unflatten(0, mask.shape)}
 
     def add_markers(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Checks a batch and puts sentence markers around its rows; returns the ids as int64, and their mask."""
+        """Checks a batch and adds sentence markers to its rows. Returns the ids as int64, and their mask."""
         inputs = self.check_char_ids(inputs)
         return reference.add_markers(
             inputs,
@@ -120,23 +126,23 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         )
 
     def check_char_ids(self, inputs: Tensor) -> Tensor:
-        """Checks shape, dtype and range; returns the ids as int64 on the device they are on."""
-        if torch.compiler.is_compiling():  # the range is checked when the program runs
+        """Checks the shape, dtype and range of ids. Returns them as int64 on their own device."""
+        if torch.compiler.is_compiling():  # the compiled program checks the range when it runs
             characters.check_char_ids(inputs, self._max_characters)
             return inputs.long()
         array = characters.char_ids_array(inputs.cpu(), self._max_characters, len(self._char_embedding_weights))
         return torch.from_numpy(array) if inputs.device.type == "cpu" else inputs.long()
 
     def encode_rows(self, char_ids: Tensor) -> Tensor:
-        """Encodes checked int64 ids, (n, max_characters) -> (n, projection_dim)."""
+        """Encodes int64 ids that have been checked: (n, max_characters) -> (n, projection_dim)."""
         return dispatch.backend_for(self._tensors()).encode(self, char_ids)
 
     def repack(self) -> None:
-        """Forgets the native copies of the weights. Call it after changing single elements through `.data`."""
+        """Discards the native copies of the weights. Call this after changing individual elements through `.data`."""
         self._packed.clear()
 
     def packed(self) -> native._cpu.CachedTokenEncoder:
-        """Returns the native copy of the parameters as they are now."""
+        """Returns the native copy of the current parameters."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
     def _linears(self) -> tuple[list[nn.Module], list[nn.Module], nn.Module | None]:
@@ -151,8 +157,8 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
             tensors += parameter_of(module, "weight"), parameter_of(module, "bias")
         return tensors
 
-    def _structure(self, tensors: Sequence) -> tuple:  # type: ignore[type-arg]  # of tensors or of arrays
-        """Splits the flat list of `_tensors` into embedding, convolutions, highways and projection."""
+    def _structure(self, tensors: Sequence) -> tuple:  # type: ignore[type-arg]  # tensors or arrays
+        """Splits a flat list, ordered as in `_tensors`, into embedding, convolutions, highways and projection."""
         convolutions, highways, _ = self._linears()
         return encoder_parts(tensors, len(convolutions), len(highways))
 
@@ -168,14 +174,17 @@ class ElmoCharacterEncoder(NativePrecision, WordCached, nn.Module):
         return None if isinstance(packed, CudaEncoder) else packed
 
     def cache_info(self) -> CacheInfo:
-        """Returns contents and counters of the word cache, which a changed parameter empties and CUDA does not use."""
+        """Returns the contents and counters of the word cache.
+
+        Changing a parameter empties the cache. CUDA does not use it.
+        """
         packed = self._word_cache()
         return CacheInfo(0, 0, 0, self._word_cache_size, 0) if packed is None else CacheInfo(**packed.cache_info())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoCharacterEncoder:
         super()._apply(fn, *args, **kwargs)
         if not all(map(dispatch.is_native_kind, self._tensors())):
-            self._packed.clear()  # moved away: free the native copy
+            self._packed.clear()  # no longer float32 on the CPU: free the native copy
         return self
 
 

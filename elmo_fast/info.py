@@ -17,9 +17,10 @@ def build_info() -> dict[str, Any]:
     """Describes this installation.
 
     Returns:
-        version, isas_built and isas_available (lists of instruction set names), isa (the one in use), precisions (what
-        each precision runs as with this instruction set), cuda_built (whether native CUDA kernels are built in),
-        cuda_devices (how many they see), num_threads, compiler, and the versions of torch and numpy.
+        A dictionary with the keys version, isas_built and isas_available (lists of instruction set names), isa (the one
+        in use), precisions (for each precision, the one that actually runs with this instruction set), cuda_built
+        (whether native CUDA kernels are built in), cuda_devices (the number of devices that they can see), num_threads,
+        compiler, and torch and numpy (their versions).
     """
     return {
         "version": __version__,

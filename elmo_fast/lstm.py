@@ -1,4 +1,4 @@
-"""The stacked bidirectional LSTM with projection as torch modules, under AllenNLP's names."""
+"""The stacked bidirectional LSTM with projection as a torch module with AllenNLP's names."""
 
 from __future__ import annotations
 
@@ -19,28 +19,31 @@ from elmo_fast.weights import LstmWeights, read_lstm_weights
 
 
 class ElmoLstm(NativePrecision, StatefulModule):
-    """A stacked bidirectional LSTM with projection, clipping and skip connections, and a state (see `StatefulModule`).
+    """A stateful, stacked bidirectional LSTM with projection, clipping and skip connections.
 
-    The two directions are independent. In eval mode or without recurrent dropout the native kernels run it: on the CPU
-    in float32, with and without gradients; on CUDA in float32, float16 and bfloat16, if no gradient is needed.
+    See `elmo_fast.state.StatefulModule` for the state. The two directions are independent. In eval mode, or without
+    recurrent dropout, the native kernels run it: on the CPU in float32, with or without gradients; on CUDA in float32,
+    float16 and bfloat16, if no gradient is needed.
 
     Args:
         input_size: size of the inputs.
-        hidden_size: size of one direction's output.
-        cell_size: LSTM cells per direction.
+        hidden_size: output size per direction.
+        cell_size: number of LSTM cells per direction and layer.
         num_layers: number of layers.
-        requires_grad: what `load_weights` sets on the parameters.
+        requires_grad: whether parameters from `weights` or `load_weights` get gradients.
         recurrent_dropout_probability, memory_cell_clip_value, state_projection_clip_value: see
             `LstmCellWithProjection`.
         state: "carry" (AllenNLP's behaviour), "reset" or "frozen".
-        use_skip_connections: layers from the second on add their input to their output.
-        weights: (forward, backward) weights of each layer, which become the parameters without a copy; None
-            initialises at random.
-        precision: arithmetic of the native kernels, see `elmo_fast.precision`.
-        checkpointing: in training, save only the outputs for the backward pass, which computes the rest again for about
-        a thousand tokens at a time. This takes more time, and memory that does not grow with the batch.
+        use_skip_connections: whether each layer from the second on adds its input to its output.
+        weights: (forward, backward) weights for each layer, which become the parameters without being copied; None
+            initialises the parameters at random.
+        precision: arithmetic of the native kernels; see `elmo_fast.precision`.
+        checkpointing: in training, save only the outputs for the backward pass, which recomputes the other activations
+            for about a thousand tokens at a time. This takes more time, but the memory for these activations does not
+            grow with the batch.
     Raises:
-        ValueError: an unknown state or precision.
+        ValueError: the state or precision is unknown.
+    Source: Peters et al. 2018, arXiv:1802.05365; projection: Sak et al. 2014, arXiv:1402.1128; clipping: bilm-tf.
     """
 
     def __init__(
@@ -98,8 +101,10 @@ class ElmoLstm(NativePrecision, StatefulModule):
         Args:
             weight_file: path or URL.
         Raises:
-            FileNotFoundError: no such file.
-            WeightsError: the file is damaged, or its sizes differ from those of this module.
+            ValueError: a URL is of an unsupported kind.
+            FileNotFoundError: the file does not exist.
+            DownloadError: a URL could not be downloaded completely.
+            WeightsError: the file is damaged, or its sizes do not match this module.
         """
         layers = read_lstm_weights(
             models.local_path(weight_file),
@@ -118,12 +123,13 @@ class ElmoLstm(NativePrecision, StatefulModule):
 
         Args:
             inputs: (batch_size, num_timesteps, input_size).
-            mask: (batch_size, num_timesteps) bool; a row's length is the sum of its mask. A row of length 0 gives
-                zeros and keeps its state.
+            mask: (batch_size, num_timesteps) bool. The length of a row is the sum of its mask; a row of length 0
+                outputs zeros and keeps its state.
         Returns:
-            (num_layers, batch_size, num_timesteps, 2 * hidden_size), zero beyond the rows' lengths.
+            The outputs of all layers, (num_layers, batch_size, num_timesteps, 2 * hidden_size), zero beyond the length
+            of each row.
         Raises:
-            ValueError: a shape disagrees.
+            ValueError: `inputs` or `mask` has the wrong shape.
         """
         if inputs.dim() != 3 or inputs.shape[2] != self.input_size:
             raise ValueError(
@@ -135,23 +141,23 @@ class ElmoLstm(NativePrecision, StatefulModule):
         return self._with_state(inputs.shape[0], lambda slot: self.run(inputs, lengths, slot))
 
     def run(self, inputs: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
-        """Runs all layers from a lent state; `lengths` (batch_size,) are the sums of `forward`'s mask."""
+        """Runs all layers with the state in `slot`; `lengths` (batch_size,) are the row sums of the mask."""
         backend = dispatch.backend_for(self._tensors(), (inputs,), recurrent_dropout=self._has_dropout())
         return backend.lstm(self, inputs, lengths, slot)
 
     def repack(self) -> None:
-        """Forgets the native copies of the weights. Call it after changing single elements through `.data`."""
+        """Discards the native copies of the weights. Call this after changing individual elements through `.data`."""
         self._packed.clear()
 
     def packed(self) -> native._cpu.BiLstm:
-        """Returns the native copy of the parameters as they are now."""
+        """Returns the native copy of the current parameters."""
         return self._packed.get(self._tensors(), self._pack, self.precision_in_use)
 
     def _has_dropout(self) -> bool:
         return self.training and self.recurrent_dropout_probability > 0
 
     def _cells(self) -> list[tuple[LstmCellWithProjection, LstmCellWithProjection]]:
-        # By name, not from the two lists, so that a module that replaced a cell is the one that runs.
+        # Looked up by name instead of in the two lists, so that a module that has replaced a cell is used.
         layers = range(self.num_layers)
         return [(child_of(self, f"forward_layer_{k}"), child_of(self, f"backward_layer_{k}")) for k in layers]
 
@@ -166,5 +172,5 @@ class ElmoLstm(NativePrecision, StatefulModule):
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> ElmoLstm:
         super()._apply(fn, *args, **kwargs)
         if not all(map(dispatch.is_native_kind, self._tensors())):
-            self._packed.clear()  # moved away: free the native copy
+            self._packed.clear()  # no longer float32 on the CPU: free the native copy
         return self

@@ -1,4 +1,4 @@
-"""The compiled CPU module: its import, and its settings for the whole process."""
+"""Imports the compiled CPU module, and holds its process-wide settings."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _num_threads: int | None = None
 
 
 def set_num_threads(num_threads: int | None) -> None:
-    """Sets how many threads the native kernels use in this process, from the next call on.
+    """Sets the number of threads that the native kernels use in this process, starting with the next call.
 
-    Results do not depend on it.
+    Results do not depend on the number of threads.
 
     Args:
-        num_threads: 1 or more; None follows `torch.get_num_threads()`, the default.
+        num_threads: 1 or more. None, the default, follows `torch.get_num_threads()`.
     Raises:
-        ValueError: less than 1, or not an integer.
+        ValueError: `num_threads` is less than 1, or not an integer.
     """
     if num_threads is not None and (
         not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1
@@ -38,14 +38,17 @@ def set_num_threads(num_threads: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """Returns how many threads the native kernels use: those of `set_num_threads`, else `torch.get_num_threads()`."""
+    """Returns the number of threads that the native kernels use.
+
+    This is the number passed to `set_num_threads` or, by default, `torch.get_num_threads()`.
+    """
     return _num_threads or torch.get_num_threads()
 
 
 def set_isa(name: str) -> None:
-    """Chooses the instruction set of the native kernels, for tests and measurements.
+    """Selects the instruction set of the native kernels, for tests and benchmarks.
 
-    Results in precision "float32" do not depend on it.
+    Results in precision "float32" do not depend on the instruction set.
 
     Args:
         name: one of `build_info()["isas_available"]`, such as "generic" or "avx2".
@@ -61,5 +64,5 @@ def get_isa() -> str:
 
 
 def precision_in_use(precision: str) -> str:
-    """Returns what a model of this precision runs as with the instruction set in use: itself, or "float32"."""
+    """Returns the precision that runs with the instruction set in use: the requested one, or "float32"."""
     return _cpu.precision_in_use(precision)

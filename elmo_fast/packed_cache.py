@@ -1,4 +1,4 @@
-"""Native copies of a module's parameters, made on first use and again when the parameters change."""
+"""Caches native copies of a module's parameters, which are made on first use and remade when the parameters change."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PROGRAMS = 4
 
 
 class _Seen(NamedTuple):
-    """The observable properties of one parameter when it was packed."""
+    """Properties of a parameter at the time of packing, from which later changes are detected."""
 
-    parameter: weakref.ref[Tensor]  # weak: a computed one would keep its autograd graph
-    alias: Tensor  # its memory and version
+    parameter: weakref.ref[Tensor]  # weak: a strong one to a computed tensor would keep its autograd graph
+    alias: Tensor  # detached, with the same memory and version counter
     pointer: int
-    version: int | None  # an inference tensor has none
-    # A view, not a copy: it follows writes, and while it exists no other tensor can get this address.
-    sample: np.ndarray | None  # None on other devices, where reading it would wait for the device
+    version: int | None  # None for an inference tensor, which has no version
+    # A view, not a copy: it shows later writes, and while it exists no other tensor can be allocated at this address.
+    sample: np.ndarray | None  # None unless float32 on the CPU; reading another device would wait for it
     values: bytes
 
 
@@ -56,7 +56,7 @@ def _same_layout(a: Tensor, b: Tensor) -> bool:
 
 
 class _Entry:
-    """A native object and the parameters it was made from."""
+    """A native object, and the properties of the parameters from which it was made."""
 
     __slots__ = ("packed", "seen")
 
@@ -70,51 +70,52 @@ class _Entry:
         for parameter, (known, alias, pointer, version, sample, values) in zip(parameters, self.seen, strict=True):
             if parameter.data_ptr() != pointer:
                 return False
-            # Compiled programs and `functional_call` pass the same memory as a different object.
+            # Compiled programs and `functional_call` pass the same memory as a different tensor object.
             if parameter is not known() and not _same_layout(parameter, alias):
                 return False
             if version is not None and parameter._version != version:
                 return False
-            # Writes through `.data` (old optimizers, moving averages, AllenNLP itself) do not change the version; the
-            # sample detects those that change a whole tensor, and costs a third of a microsecond.
+            # Writes through `.data` (old optimizers, moving averages, AllenNLP itself) do not change the version.
+            # Comparing the sample detects those that change the whole tensor, and takes a third of a microsecond.
             if sample is not None and sample.tobytes() != values:
                 return False
         return True
 
 
 class PackedCache:
-    """Holds objects built from some parameters for as long as these do not change.
+    """Caches objects that are built from a set of parameters, until the parameters change.
 
-    The next `get` notices when a parameter was replaced, or changed in place by an optimizer step, `load_state_dict` or
-    any operation that torch counts. It also notices a write through `.data` that changes a whole tensor, but perhaps
-    not one that changes a few elements, and on devices other than the CPU none at all: call `clear` after it.
+    `get` detects that a parameter has been replaced, or changed in place by an optimizer step, `load_state_dict` or any
+    other operation that increments torch's version counter. On the CPU, it also detects a write through `.data` that
+    changes a whole tensor, but possibly not one that changes only a few elements. On other devices it detects no write
+    through `.data`. Call `clear` after a write that may go undetected.
 
-    It holds one object per `form`, all of the same parameters. Copies and pickles of it are empty and rebuilt on first
-    use.
+    There is one object per `form`, all built from the same parameters. Copies and pickles of the cache are empty, and
+    filled again on first use.
 
     Attributes:
-        key: an int64 number that `of` finds it by.
+        key: an int64 scalar tensor by which `of` finds this cache.
     """
 
     _by_key: weakref.WeakValueDictionary[int, PackedCache] = weakref.WeakValueDictionary()
-    _of_programs: dict[int, PackedCache] = {}  # the last ones used come last
+    _of_programs: dict[int, PackedCache] = {}  # the most recently used come last
 
     def __init__(self) -> None:
         self._lock = SharedLock()
         self._entries: dict[Hashable, _Entry] = {}
         number = random.SystemRandom().getrandbits(62)
         with torch.inference_mode(False):
-            # A tensor, because compilers would make a number a constant of the program and compile again for the next
-            # model.
+            # A tensor, because a compiler would make a Python integer a constant of the program, and compile again for
+            # the next model.
             self.key = torch.tensor(number, dtype=torch.int64, device="cpu")
         PackedCache._by_key[number] = self
 
     @classmethod
     def of(cls, key: Tensor) -> PackedCache:
-        """Returns the cache with this key, or a new one if there is none, because an exported program outlives its
-        module.
+        """Returns the cache with this key.
 
-        New ones are kept while they are among the `_PROGRAMS` most recently used.
+        Creates the cache if there is none, because an exported program can outlive its module. Of the caches created
+        here, only the `_PROGRAMS` most recently used are kept.
         """
         number = int(key)
         cache = cls._by_key.get(number)
@@ -129,16 +130,22 @@ class PackedCache:
 
     @classmethod
     def peek_at(cls, key: Tensor) -> PackedCache | None:
-        """Returns the cache with this key, or None; also None while a program is traced, when keys have no value."""
+        """Returns the cache with this key, or None.
+
+        It is also None while a program is being traced, because keys then have no value.
+        """
         return cls._by_key.get(int(key)) if type(key) is Tensor else None
 
     def get(self, parameters: Sequence[Tensor], build: Callable[[list[np.ndarray]], Any], form: Hashable = None) -> Any:
-        """Returns `build(arrays)` for these CPU parameters, called again only if one of them or `form` has changed.
+        """Returns the object that `build` makes from these CPU parameters.
+
+        The object is cached for each `form`, and rebuilt only if a parameter has changed.
 
         Args:
             parameters: dense CPU tensors.
-            build: makes the native object from the parameters as C-contiguous arrays, and keeps none of these.
-            form: what else the native object depends on.
+            build: makes the native object from the parameters, given as C-contiguous arrays; keeps no references to
+                them.
+            form: identifies everything else that the native object depends on.
         """
 
         def build_of_tensors(tensors: Sequence[Tensor]) -> Any:
@@ -149,26 +156,26 @@ class PackedCache:
     def get_of_tensors(
         self, parameters: Sequence[Tensor], build: Callable[[Sequence[Tensor]], Any], form: Hashable = None
     ) -> Any:
-        """As `get`, on any device: `build` takes the tensors themselves."""
+        """Same as `get`, but for parameters on any device; `build` is given the tensors themselves."""
         entry = self._entries.get(form)
         if entry is None or not entry.still(parameters):
             with self._lock:
                 entry = self._entries.get(form)
                 if entry is None or not entry.still(parameters):
-                    with native._cpu.KeepBlocks():  # the new copy takes the memory of the old one
+                    with native._cpu.KeepBlocks():  # the new copy reuses the memory of the old one
                         self._entries.pop(form, None)
-                        entry = None  # or it would hold the old copy
+                        entry = None  # it would keep the old copy alive
                         entry = _Entry([_see(parameter) for parameter in parameters], build(parameters))
                         self._entries[form] = entry
         return entry.packed
 
     def peek(self, form: Hashable = None) -> Any:
-        """Returns what the last `get` with this form returned, or None."""
+        """Returns the cached object for this form, or None. Does not check whether the parameters have changed."""
         entry = self._entries.get(form)
         return None if entry is None else entry.packed
 
     def clear(self) -> None:
-        """Forgets the native copies and their memory."""
+        """Discards the native copies, which frees their memory."""
         self._entries = {}
 
     def __reduce__(self) -> tuple[type[PackedCache], tuple[()]]:

@@ -1,4 +1,7 @@
-"""The backend that is the definition: plain PyTorch, part by part. It runs whatever the native ones cannot."""
+"""The reference backend: plain PyTorch, one part of the model at a time.
+
+It defines the correct results, and runs every call that the native backends cannot.
+"""
 
 from __future__ import annotations
 
@@ -43,21 +46,21 @@ class ReferenceBackend:
     def bilm(
         self, bilm: Any, inputs: Tensor, word_inputs: Tensor | None, slot: StateSlot
     ) -> tuple[list[Tensor], Tensor]:
-        # Each part chooses its own backend: one of them may run on native kernels.
+        # Each part chooses its own backend, because one of them may still be able to use native kernels.
         tokens, mask = bilm._embed(inputs, word_inputs)
         return collect(tokens, mask, bilm._elmo_lstm.run(tokens, mask.sum(dim=1), slot)), mask
 
     def mix(self, mix: Any, layers: Sequence[Tensor], mask: Tensor, tokens: Tensor) -> Tensor:
-        # </S> is padding now, and after layer norm no padding is zero.
+        # Without markers, the position of </S> is padding. Layer norm makes padding nonzero, so it is zeroed here.
         return mix(layers, mask).narrow(1, 1, tokens.shape[1]).masked_fill(~tokens.unsqueeze(-1), 0.0)
 
 
 def collect(tokens: Tensor, mask: Tensor, layers: Tensor) -> list[Tensor]:
-    """Returns all activations: the token embeddings, once per direction, then the layers."""
+    """Returns all activations: layer 0, with the token embeddings once per direction, then the LSTM layers."""
     return [reference.duplicate_tokens(tokens, mask), *layers.unbind(0)]
 
 
 def positions(inputs: Tensor) -> Tensor:
-    """Returns the row of each position of (batch_size, num_timesteps, ...) once the first two dimensions are one."""
+    """Returns each position's index after the first two dimensions are flattened: (batch_size, num_timesteps) int32."""
     batch_size, num_timesteps = inputs.shape[:2]
     return torch.arange(batch_size * num_timesteps, dtype=torch.int32).view(batch_size, num_timesteps)

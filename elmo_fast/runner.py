@@ -1,7 +1,7 @@
 """Runs token lists through a biLM in batches of bounded size, independent of the backend.
 
-`ElmoEmbedder` and `elmo_fast.load` share this. They differ in what they hold: an `ElmoBiLm` module, or only packed
-native weights.
+`ElmoEmbedder` and `elmo_fast.load` share this module. They differ in how they hold the model: as an `ElmoBiLm` module,
+or as packed native weights only.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from elmo_fast.state import State, StatefulModule
 Sentences = Sequence[Sequence[str]]
 Layers = Sequence[Tensor] | Sequence[np.ndarray]
 Batch = tuple[list[int], Layers]
-"""The indices of its sentences, and its layers, each (batch_size, longest + 2, output_dim) with sentence markers."""
+"""Sentence indices, and the layers of these sentences, each (batch_size, longest + 2, output_dim) with markers."""
 
 
 class Runner:
     """Runs a biLM batch by batch.
 
     Args:
-        forward: token lists -> layers, each (batch_size, longest + 2, output_dim), markers included.
+        forward: function from token lists to layers, each (batch_size, longest + 2, output_dim), markers included.
         states: the module that keeps the state between calls of `forward`.
-        num_layers, output_dim: sizes of an output.
+        num_layers, output_dim: number of layers and their size.
     """
 
     def __init__(
@@ -43,18 +43,21 @@ class Runner:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """While it is entered, no other thread's call changes the state "carry"; the other states need no lock."""
+        """Keeps other threads from changing a "carry" state inside a `with` block. The other modes need no lock."""
         with self._states._state_lock if self._states.state == "carry" else contextlib.nullcontext():
             yield
 
     def batches(self, sentences: Sentences, batch_size: int) -> Iterator[Batch]:
-        """Runs sentences in the order that the state requires. Sentences without tokens may be in no batch.
+        """Runs sentences in the order that the state mode requires, and yields the batches.
 
-        - "carry": in the given order; row r of every batch continues the state of row r of the previous batch. A batch
-          beyond the token budget runs in groups of rows, each with the state of its own rows, which gives the same
-          results as the whole batch. Rows without tokens run their two markers, as in AllenNLP, unless the whole batch
-          has no tokens: then nothing runs and the state does not change.
-        - otherwise by length, without the sentences that have no tokens: the same results in less time.
+        Batches may leave out sentences without tokens.
+
+        - "carry": batches follow the given order, and row r of every batch continues the state of row r of the previous
+          batch. A batch that exceeds the token budget runs in groups of rows, each with the state of its own rows,
+          which gives the same results as running it whole. Rows without tokens run with just their two markers, as in
+          AllenNLP. If the whole batch has no tokens, nothing runs and the state does not change.
+        - Otherwise: sentences are batched by length, leaving out those without tokens. This gives the same results in
+          less time.
         """
         if self._states.state != "carry":
             numbers = [number for number, sentence in enumerate(sentences) if len(sentence)]
@@ -70,9 +73,9 @@ class Runner:
                     yield from _halving(numbers, lambda part, first=start: self._carry(sentences, part, first))
 
     def embed(self, sentences: Sentences, batch_size: int) -> list[np.ndarray]:
-        """Returns each sentence's layers, (num_layers, length, output_dim) float32 without markers, in order.
+        """Returns the layers of each sentence, in order: (num_layers, length, output_dim) float32, without markers.
 
-        In state "carry" a lock excludes other calls until all batches have run.
+        In state "carry", a lock keeps out other calls until all batches have run.
         """
         sentences = check_sentences(sentences)
         results: list[np.ndarray | None] = [None] * len(sentences)
@@ -83,9 +86,9 @@ class Runner:
         return [self._nothing() if array is None else array for array in results]
 
     def embed_lazily(self, sentences: Iterable[Sequence[str]], batch_size: int) -> Iterator[np.ndarray]:
-        """Yields what `embed` returns, reading one batch ahead ("carry") or one window of batches.
+        """Yields the arrays that `embed` returns, reading ahead by one batch ("carry") or one window of batches.
 
-        In state "carry", a batch beyond the token budget is computed one group of rows at a time, as results are
+        In state "carry", a batch that exceeds the token budget is computed one group of rows at a time, as results are
         consumed.
         """
         if self._states.state != "carry":
@@ -97,7 +100,7 @@ class Runner:
                 yield from (self._nothing() for _ in batch)
             for numbers, layers in self.batches(batch, batch_size):
                 results = list(_without_markers(layers, batch, numbers))
-                del layers  # so that a batch is not held twice while the caller works
+                del layers  # so that the batch is not in memory twice while the caller works
                 yield from _drain(results)
 
     def _nothing(self) -> np.ndarray:
@@ -107,7 +110,7 @@ class Runner:
         return self._carry_rows([sentences[number] for number in numbers], numbers[0] - first)
 
     def _carry_rows(self, sentences: Sentences, first_row: int) -> Layers:
-        """Runs sentences as rows first_row, first_row + 1, ... of the carried state."""
+        """Runs sentences with the carried state of rows first_row, first_row + 1, and so on."""
         states = self._states
         with states._state_lock:
             if first_row == 0:
@@ -124,7 +127,7 @@ class Runner:
 
 
 def _halving(numbers: list[int], run: Callable[[list[int]], Layers]) -> Iterator[Batch]:
-    """Runs a batch, in halves if the GPU has too little memory; the error is raised for a single sentence."""
+    """Runs a batch, halving it when the GPU runs out of memory. Raises only if a single sentence does not fit."""
     try:
         layers = run(numbers)
     except torch.cuda.OutOfMemoryError:
@@ -134,14 +137,14 @@ def _halving(numbers: list[int], run: Callable[[list[int]], Layers]) -> Iterator
     if layers is not None:
         yield numbers, layers
         return
-    # Outside of the handler, because the traceback of the error held the tensors of the failed attempt.
+    # Outside the handler, because until it ends the error's traceback holds the tensors of the failed attempt.
     middle = len(numbers) // 2
     yield from _halving(numbers[:middle], run)
     yield from _halving(numbers[middle:], run)
 
 
 def as_arrays(layers: Layers) -> list[np.ndarray]:
-    """Returns the layers as float32 NumPy arrays; no copy where they are that already."""
+    """Returns the layers as float32 NumPy arrays, copying only if necessary."""
     return [
         layer if isinstance(layer, np.ndarray) else layer.detach().to("cpu", torch.float32).numpy() for layer in layers
     ]
@@ -150,12 +153,12 @@ def as_arrays(layers: Layers) -> list[np.ndarray]:
 def _without_markers(layers: Layers, sentences: Sentences, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     arrays = as_arrays(layers)
     for row, number in enumerate(numbers):
-        # A new array each: a view would keep the whole batch in memory for as long as one sentence is kept.
+        # Copied, because a view would keep the whole batch in memory for as long as any one sentence is kept.
         yield np.stack([array[row, 1 : len(sentences[number]) + 1] for array in arrays])
 
 
 def _drain(results: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yields results in order, releasing each."""
+    """Yields results in order, dropping the reference to each one as it goes."""
     results.reverse()
     while results:
         yield results.pop()
@@ -168,7 +171,7 @@ def _rows_from(state: State | None, first_row: int) -> State | None:
 
 
 def _replace_rows_from(state: State | None, first_row: int, rows: State | None) -> State | None:
-    """Returns the state with its rows from first_row on replaced; rows that it does not have yet are zero."""
+    """Returns the state with its rows from `first_row` on replaced by `rows`. Missing rows before that are zero."""
     if rows is None:
         return state
     if state is None:

@@ -1,1 +1,1 @@
-"""The model on the native CPU kernels, and as torch operators made of them."""
+"""Runs the model on the native CPU kernels, directly or through torch operators."""

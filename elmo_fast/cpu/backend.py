@@ -1,4 +1,4 @@
-"""The native CPU kernels as a backend: inference in float32 tensors."""
+"""The CPU backend: inference on float32 tensors with the native CPU kernels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ArrayState = tuple[np.ndarray, np.ndarray]
 
 
 class CpuBackend(ReferenceBackend):
-    """See `elmo_fast.dispatch.Backend`. Mixes are left to PyTorch: they are elementwise, and may be trained."""
+    """See `elmo_fast.dispatch.Backend`. PyTorch runs the scalar mixes, which are elementwise and may be trained."""
 
     def encode(self, encoder: Any, char_ids: Tensor) -> Tensor:
         packed = encoder.packed()
@@ -59,7 +59,7 @@ class CpuBackend(ReferenceBackend):
 
 
 def arrays_of_state(state: State | None) -> ArrayState | tuple[None, None]:
-    """Returns a state as C-contiguous float32 arrays, without a copy if it is that already; callers only read them."""
+    """Returns a state as C-contiguous float32 arrays, copied only if necessary. Callers must not write to them."""
     if state is None:
         return None, None
     h, c = (part.detach().to("cpu", torch.float32).contiguous().numpy() for part in state)
@@ -67,5 +67,8 @@ def arrays_of_state(state: State | None) -> ArrayState | tuple[None, None]:
 
 
 def empty_tensor(*shape: int) -> Tensor:
-    """Returns a new float32 CPU tensor for the kernels to fill, whatever torch's default dtype and device are."""
+    """Returns an uninitialised float32 CPU tensor for the kernels to fill.
+
+    It does not depend on torch's default dtype and device.
+    """
     return torch.empty(shape, dtype=torch.float32, device="cpu")

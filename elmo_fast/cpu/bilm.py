@@ -17,13 +17,13 @@ from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, CacheInfo, WordCached,
 
 
 class CpuBiLm(NativePrecision, WordCached):
-    """A biLM on the native CPU kernels, character ids to all layers, that holds only its packed weights.
+    """A biLM that runs on the native CPU kernels, from character ids to all layers, and holds only its packed weights.
 
-    It keeps no LSTM state, and threads may share it. It remembers words (`elmo_fast.word_cache`), which does not affect
-    results. Pickles contain the weights.
+    It keeps no LSTM state, and threads may share it. It remembers words (see `elmo_fast.word_cache`), which does not
+    affect results. Pickles contain the weights.
 
     Attributes:
-        num_layers: layers of the output, the token embedding included.
+        num_layers: number of layers in the output, including the token embedding.
         output_dim: 2 * projection_dim.
         projection_dim, cell_size, max_characters: sizes of the model.
     """
@@ -58,8 +58,8 @@ class CpuBiLm(NativePrecision, WordCached):
             word_cache_size: see `elmo_fast.word_cache`.
         Raises:
             FileNotFoundError: a file is missing.
-            WeightsError: a file is wrong or damaged.
-            ValueError: an unknown precision, or a wrong cache size.
+            WeightsError: a file is invalid or damaged.
+            ValueError: the precision is unknown, or the cache size is invalid.
         """
         check_precision(precision)
         check_word_cache_size(word_cache_size)
@@ -67,7 +67,7 @@ class CpuBiLm(NativePrecision, WordCached):
 
     @property
     def nbytes(self) -> int:
-        """Memory of the packed weights, in bytes; `cache_info()` has that of remembered words."""
+        """Memory used by the packed weights, in bytes. `cache_info()` reports the memory used by remembered words."""
         return self._encoder.nbytes + self._lstm.nbytes
 
     def cache_info(self) -> CacheInfo:
@@ -85,12 +85,12 @@ class CpuBiLm(NativePrecision, WordCached):
         Args:
             char_ids: (batch_size, num_timesteps, max_characters) integers without sentence markers, 0 where there is
                 no token.
-            state: h (n_layers, batch_size, 2 * projection_dim) and c (n_layers, batch_size, 2 * cell_size), float32,
-                C-contiguous: the state to start from, which is only read. None starts from zero.
-            keep_state: whether the final state is wanted.
+            state: the initial state: h (n_layers, batch_size, 2 * projection_dim) and c (n_layers, batch_size,
+                2 * cell_size), float32, C-contiguous. It is not modified. None starts from zero.
+            keep_state: whether to return the final state.
         Returns:
-            activations (num_layers, batch_size, num_timesteps + 2, output_dim) float32, markers included, zero on
-            padding; the mask (batch_size, num_timesteps + 2) bool; and the final state, None without `keep_state`.
+            The activations, (num_layers, batch_size, num_timesteps + 2, output_dim) float32, markers included, zero on
+            padding; the mask, (batch_size, num_timesteps + 2) bool; and the final state, or None without `keep_state`.
         Raises:
             TypeError, ValueError: an argument has the wrong dtype, shape or values; the message names it.
         """
@@ -100,7 +100,10 @@ class CpuBiLm(NativePrecision, WordCached):
         return activations, mask, (h, c) if keep_state else None
 
     def _packed_now(self) -> _cpu.BiLm:
-        """Returns the weights, packed again if the precision runs as another one with the instruction set in use."""
+        """Returns the packed weights for the precision in use.
+
+        Packs them again if a change of the instruction set has changed that precision.
+        """
         if self._packed_for != self.precision_in_use:
             with self._lock:
                 if self._packed_for != self.precision_in_use:
@@ -114,7 +117,7 @@ class CpuBiLm(NativePrecision, WordCached):
         return _restore, (self._encoder.weights(), lstm_arguments(self._lstm))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CpuBiLm:
-        return self  # its results never change
+        return self  # safe to share, because its results never change
 
 
 def _restore(encoder: Any, lstm: Any) -> CpuBiLm:

@@ -1,6 +1,6 @@
-"""The biLSTM's passes for training: a forward pass that saves activations, and the backward pass.
+"""Training of the biLSTM: a forward pass that saves activations, and the backward pass.
 
-The parts that must go step by step through time are native kernels; products over all tokens at once are left to torch.
+Native kernels run the parts that must go step by step through time. Products over all tokens at once run in torch.
 Everything is float32 on the CPU, and deterministic. `elmo_fast.cpu.ops` makes torch operators from these functions.
 """
 
@@ -17,12 +17,12 @@ from elmo_fast.cpu.backend import empty_tensor
 from elmo_fast.cpu.saved_activations import array_of, lazy_zeros, saved_size, zeros
 from elmo_fast.native import _cpu, get_num_threads
 
-# If nothing was saved, the backward pass computes the activations again for this many tokens at a time.
+# If nothing was saved, the backward pass recomputes the activations for about this many tokens at a time.
 _TOKENS_AGAIN = 1024
 
 
 class LstmOptions(NamedTuple):
-    """Options shared by the layers of a biLSTM; a clip of 0 is none."""
+    """Options shared by all layers of a biLSTM. A clip value of 0 means no clipping."""
 
     cell_clip: float
     proj_clip: float
@@ -38,19 +38,20 @@ def bilstm_forward(
     c: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Runs a biLSTM; position t of row b reads `table[index[b, t]]`.
+    """Runs a biLSTM in which position t of row b reads `table[index[b, t]]`.
 
     Args:
-        native: packed in float32 if `keep`.
+        native: the biLSTM; it must be packed in float32 if `keep` is true.
         table: (n, input_size) float32.
-        index: (batch_size, num_timesteps) integers.
+        index: (batch_size, num_timesteps) integers, rows of the table.
         lengths: (batch_size,) integers.
-        h, c: initial state, (n_layers, batch_size, 2 * projection_dim or 2 * cell_size); None is zero.
-        keep: whether a backward pass will follow.
+        h, c: the initial state, (n_layers, batch_size, 2 * projection_dim) and (n_layers, batch_size, 2 * cell_size);
+            None starts from zero.
+        keep: whether to save activations for a backward pass.
     Returns:
-        the layers' outputs (n_layers, batch_size, num_timesteps, 2 * projection_dim), zero beyond the lengths; the
-        final h and c; and the activations saved for the backward pass (n_layers, 2, batch_size * num_timesteps,
-        saved_size), without rows if not `keep`.
+        The outputs of all layers, (n_layers, batch_size, num_timesteps, 2 * projection_dim), zero beyond the lengths;
+        the final h and c; and the activations saved for the backward pass, (n_layers, 2, batch_size * num_timesteps,
+        saved_size), or (n_layers, 2, 0, saved_size) unless `keep`.
     """
     batch_size, num_timesteps = index.shape
     n_layers, projection_dim, cell_size = native.num_layers, native.projection_dim, native.cell_size
@@ -67,12 +68,12 @@ def bilstm_forward(
 
 
 class LstmGradients(NamedTuple):
-    """Gradients of a biLSTM; None where they are not wanted.
+    """Gradients of a biLSTM. Those of the table and of each weight are None if they were not requested.
 
     Attributes:
-        table: like the table.
-        h, c: like the initial state.
-        weights: like the weights.
+        table: gradient of the table, in its shape.
+        h, c: gradients of the initial state, in its shapes.
+        weights: gradients of the weights, in their order and shapes.
     """
 
     table: Tensor | None
@@ -101,12 +102,17 @@ def bilstm_backward(
     """Computes the gradients of `bilstm_forward`.
 
     Args:
-        native: the backward passes of the two directions of layer 0, then of layer 1, and so on.
-        forward: makes the float32 biLSTM that `bilstm_forward` runs; called if nothing was saved.
-        dout, dh, dc: gradients of the outputs and of the final state; None is zero.
-        weights: for each layer and direction input (4 * cell_size, input_size), state, bias and projection weights.
-        out, saved: what the forward pass returned.
-        wanted: whether the gradient of the table is wanted, that of the initial state, and that of each weight.
+        native: the backward passes: both directions of layer 0, then both directions of layer 1, and so on.
+        forward: returns the float32 biLSTM for `bilstm_forward`; called only if no activations were saved.
+        dout: gradient of the outputs.
+        dh, dc: gradients of the final state; None means zero.
+        table, index, lengths, h, c: as passed to `bilstm_forward`.
+        weights: for each layer and direction, four weights: input (4 * cell_size, input_size), state (4 * cell_size,
+            projection_dim), bias (4 * cell_size,) and projection (projection_dim, cell_size).
+        out, saved: the outputs and activations that `bilstm_forward` returned. If `saved` has no rows, the activations
+            are recomputed for groups of rows with up to `_TOKENS_AGAIN` tokens.
+        use_skip_connections: whether each layer from the second on adds its input to its output.
+        wanted: whether to compute the gradient of the table, of the initial state, and of each weight, in this order.
     """
     batch_size, num_timesteps = index.shape
     flat_table = table.detach()
@@ -129,7 +135,7 @@ def bilstm_backward(
 
 
 class _Rows(NamedTuple):
-    """Some rows of a batch."""
+    """The tensors of some rows of a batch; `table` is shared by all rows."""
 
     table: Tensor
     index: Tensor
@@ -154,11 +160,11 @@ def _add_gradients(
     to: LstmGradients,
 ) -> None:
     n_layers = len(rows.out)
-    # Only rows of the table that are read: those of padding may contain anything.
+    # Use only the table rows that are read, because those of padding may contain anything.
     read = torch.arange(rows.index.shape[1], device="cpu") < rows.lengths[:, None]
     words, word_of = torch.unique(rows.index[read], return_inverse=True)
     word_at = word_of.new_zeros(rows.index.shape).masked_scatter_(read, word_of).flatten()
-    d_above = None  # of this layer's output, through the layer above
+    d_above = None  # gradient of this layer's output through the layer above
     for layer in reversed(range(n_layers)):
         dout = rows.dout[layer] if d_above is None else rows.dout[layer] + d_above
         first = 8 * layer
@@ -169,7 +175,7 @@ def _add_gradients(
             steps = _through_time(native[2 * layer + direction], rows, layer, direction, dout, saved)
             input_weight = weights[at].detach()
             if layer == 0:
-                # Equal words share a row of the table, so their gradients are summed before they are multiplied.
+                # Equal words share a row of the table, so their gradients are summed before the multiplication.
                 dgates = zeros(len(words), steps.dgates.shape[1]).index_add_(0, word_at[steps.order], steps.dgates)
                 x = rows.table[words]
                 if to.table is not None:
@@ -192,7 +198,7 @@ def _add_gradients(
 
 
 class _Steps(NamedTuple):
-    """The results of one direction's walk through time, with tokens in `order` (b * num_timesteps + t of each)."""
+    """Results of the backward pass through time in one direction. Token k is at b * num_timesteps + t == `order[k]`."""
 
     order: Tensor
     dgates: Tensor  # (tokens, 4 * cell_size)
@@ -233,7 +239,7 @@ def _rows(state: Tensor | None, rows: slice) -> Tensor | None:
 
 
 def _row_groups(lengths: Tensor, tokens: int) -> list[slice]:
-    """Groups consecutive rows with at most `tokens` tokens together, at least one row per group."""
+    """Groups consecutive rows into groups of at most `tokens` tokens, with at least one row per group."""
     groups, first, total = [], 0, 0
     for row, length in enumerate(lengths.tolist()):
         if total + length > tokens and row > first:

@@ -1,6 +1,6 @@
-"""The token encoder's passes for training: a forward pass that saves activations, and the backward pass.
+"""Training of the token encoder: a forward pass that saves activations, and the backward pass.
 
-Matrix products are left to torch; the maxima of the convolutions, and the way back through them, are native.
+Matrix products run in torch. The maxima of the convolutions, and the gradients through them, are computed natively.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ from elmo_fast.cpu.saved_activations import array_of, encoder_saved_size, lazy_z
 from elmo_fast.native import _cpu, get_num_threads
 from elmo_fast.parameters import encoder_parts
 
-# If nothing was saved, the backward pass computes the activations again for this many distinct words at a time.
+# If nothing was saved, the backward pass recomputes the activations for this many distinct words at a time.
 _WORDS_AGAIN = 1024
 
 
 def encoder_forward(
     native: _cpu.CachedTokenEncoder, char_ids: Tensor, n_filters: int, n_highways: int, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Encodes words, equal ones once.
+    """Encodes words, each distinct word only once.
 
     Args:
-        native: packed in float32 if `keep`.
+        native: the encoder; it must be packed in float32 if `keep` is true.
         char_ids: (n, max_characters) int64.
-        keep: whether a backward pass will follow.
+        n_filters: total number of convolution filters.
+        n_highways: number of highway layers.
+        keep: whether to save activations for a backward pass.
     Returns:
-        a table (n, output_dim) whose first rows are the distinct words and whose other rows are zero, index (n,) int32
-        into it, and the activations saved for the backward pass, the first part of (n * encoder_saved_size,), or none
-        if not `keep`.
+        A table, (n, output_dim) float32, with the embeddings of the distinct words in its first rows, and zero in its
+        other rows; index, (n,) int32, the row of the table for each word; and the activations saved for the backward
+        pass, (n * encoder_saved_size,) float32, of which only the first part is used. They are empty unless `keep`.
     """
     n = len(char_ids)
     ids = array_of(char_ids, np.int64)
@@ -61,17 +63,22 @@ def encoder_backward(
     """Computes the gradients of `encoder_forward` with respect to the weights.
 
     Args:
-        native: packed in float32.
+        native: the encoder, packed in float32.
         dtable: (n, output_dim), the gradient of the table.
-        char_ids, index: as there.
-        weights: character embedding; weight and bias of each convolution, of each highway, and of the projection if
-            there is one.
-        saved: the activations saved by the forward pass; if there are none, they are computed again for `_WORDS_AGAIN`
-        words at a time.
+        char_ids: the ids passed to `encoder_forward`.
+        index: the index returned by `encoder_forward`.
+        weights: the character embedding, then the weight and bias of each convolution, of each highway layer, and of
+            the projection if there is one.
+        saved: the activations saved by `encoder_forward`. If empty, they are recomputed for `_WORDS_AGAIN` words at a
+            time.
+        n_convolutions, n_highways: number of convolutions and of highway layers.
+        activation: "relu" or "tanh".
+    Returns:
+        The gradients, in the order and shapes of `weights`.
     """
     if not len(index):
         return [torch.zeros_like(weight) for weight in weights]
-    words = torch.from_numpy(np.unique(index.numpy(), return_index=True)[1])  # where each distinct word is seen first
+    words = torch.from_numpy(np.unique(index.numpy(), return_index=True)[1])  # first occurrence of each distinct word
     ids = char_ids[words]
     if len(saved):
         return _gradients(native, dtable[: len(ids)], ids, weights, saved, n_convolutions, n_highways, activation)
@@ -94,13 +101,13 @@ def _gradients(
     n_highways: int,
     activation: str,
 ) -> list[Tensor]:
-    """As `encoder_backward`, for distinct words; d: (n, output_dim)."""
+    """Same as `encoder_backward`, but for n distinct words; `d` (n, output_dim) is the gradient of their embeddings."""
     embedding, convolutions, highways, projection = encoder_parts(
         [weight.detach() for weight in weights], n_convolutions, n_highways
     )
     n, n_filters = len(char_ids), sum(len(bias) for _, bias in convolutions)
     planes = saved[: n * encoder_saved_size(n_filters, n_highways)].view(1 + 3 * n_highways, n, -1)[:, :, :n_filters]
-    gradients: list[Tensor] = []  # of the last pair first, bias before weight
+    gradients: list[Tensor] = []  # in reverse order: last layer first, bias before weight
     if projection is not None:
         gradients += d.sum(dim=0), d.t() @ planes[-1]
         d = d @ projection[0]

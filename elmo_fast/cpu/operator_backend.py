@@ -1,4 +1,7 @@
-"""The native CPU kernels as torch operators: for gradients, and in programs that torch compiles or exports."""
+"""The operator backend: the native CPU kernels as torch operators.
+
+It is used for gradients, and in programs that torch compiles or exports.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +41,12 @@ class OperatorBackend(ReferenceBackend):
 
 
 def _encode_distinct(encoder: Any, char_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, max_characters) ids -> a table of the distinct ones, and (n,) into its rows.
+    """Encodes the distinct words of ids (n, max_characters).
 
+    Returns:
+        The table of embeddings, and the row of the table for each word, (n,).
     Raises:
-        ValueError: an id that the model does not know.
+        ValueError: the model does not know an id.
     """
     tensors = encoder._tensors()
     trains = _needs_gradient(tensors)
@@ -55,7 +60,7 @@ def _encode_distinct(encoder: Any, char_ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _run_lstm(lstm: Any, table: Tensor, index: Tensor, lengths: Tensor, slot: StateSlot) -> Tensor:
-    """Position t of row b reads row index[b, t] of table (n, input_size)."""
+    """Runs a biLSTM in which position t of row b reads row index[b, t] of `table` (n, input_size)."""
     h, c = (None, None) if slot.initial is None else map(_usable, slot.initial)
     tensors = lstm._tensors()
     trains = _needs_gradient([table, *tensors])
@@ -72,7 +77,7 @@ def _needs_gradient(tensors: list[Tensor]) -> bool:
 
 
 def _usable(state: Tensor) -> Tensor:
-    """Returns a state that autograd accepts: the state of a call in inference mode is copied."""
+    """Returns a state that autograd accepts. A state that was computed in inference mode has to be copied."""
     if torch.compiler.is_compiling() or not state.is_inference() or torch.is_inference_mode_enabled():
         return state
     return state.clone()

@@ -1,4 +1,7 @@
-"""Arrays or model files -> packed native weights. Files are packed piece by piece, never whole in memory."""
+"""Packs arrays or model files into native weights.
+
+Files are read and packed one piece at a time, so that they are never in memory as a whole.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def pack_encoder(
     precision: str = "float32",
     word_cache_size: int = 0,
 ) -> _cpu.CachedTokenEncoder:
-    """Packs a token encoder; shapes as in `elmo_fast.weights.EncoderWeights`, float32, C-contiguous."""
+    """Packs a token encoder from C-contiguous float32 arrays shaped as in `elmo_fast.weights.EncoderWeights`."""
     return _cpu.CachedTokenEncoder(
         char_embedding, list(convolutions), activation, list(highways), projection, max_characters, precision,
         word_cache_size, get_num_threads(),
@@ -41,7 +44,10 @@ def pack_lstm(
     use_skip_connections: bool,
     precision: str = "float32",
 ) -> _cpu.BiLstm:
-    """Packs a biLSTM; shapes as in `elmo_fast.weights.LstmWeights`, float32, C-contiguous; a clip of 0 is none."""
+    """Packs a biLSTM from C-contiguous float32 arrays shaped as in `elmo_fast.weights.LstmWeights`.
+
+    A clip value of 0 means no clipping.
+    """
     tasks = [partial(_pack_direction, lambda arrays=arrays: arrays, precision) for pair in layers for arrays in pair]
     return _join(run_tasks(tasks, get_num_threads()), cell_clip, proj_clip, use_skip_connections)
 
@@ -49,24 +55,24 @@ def pack_lstm(
 def pack_backward(
     state_weights: Sequence[np.ndarray], projections: Sequence[np.ndarray], cell_clip: float, proj_clip: float
 ) -> list[_cpu.LstmBackward]:
-    """Packs the backward passes of the two directions of layer 0, then of layer 1, and so on."""
+    """Packs the backward passes: both directions of layer 0, then both directions of layer 1, and so on."""
     pairs = zip(state_weights, projections, strict=True)
     return run_tasks([partial(_cpu.LstmBackward, *pair, cell_clip, proj_clip) for pair in pairs], get_num_threads())
 
 
 def restore_encoder(arguments: Sequence[Any]) -> _cpu.CachedTokenEncoder:
-    """Rebuilds a token encoder from its `weights()`."""
+    """Rebuilds a token encoder from the result of its `weights()`."""
     return _cpu.CachedTokenEncoder(*arguments)
 
 
 def lstm_arguments(lstm: _cpu.BiLstm) -> tuple[Any, ...]:
-    """Returns the arguments of `restore_lstm`: plain arrays and numbers."""
+    """Returns the arguments for `restore_lstm`, which are plain arrays and numbers."""
     layers, *options = lstm.arguments()
     return [tuple(layer.weights() for layer in pair) for pair in layers], *options
 
 
 def restore_lstm(arguments: Sequence[Any]) -> _cpu.BiLstm:
-    """Rebuilds a biLSTM from its `lstm_arguments`."""
+    """Rebuilds a biLSTM from the result of `lstm_arguments`."""
     layers, *options = arguments
     return _cpu.BiLstm([tuple(_cpu.LstmLayer(*weights) for weights in pair) for pair in layers], *options)
 
@@ -79,16 +85,16 @@ def pack_files(
 ) -> tuple[_cpu.CachedTokenEncoder, _cpu.BiLstm]:
     """Reads a model from local files and packs it.
 
-    Memory beyond the packed weights is at most that of two pieces in float32 (`elmo_fast.parallel.IN_FLIGHT`): a piece
-    is one direction of one LSTM layer, or the token encoder.
+    In addition to the packed weights, this uses at most the memory of two pieces in float32
+    (`elmo_fast.parallel.IN_FLIGHT`). A piece is one direction of one LSTM layer, or the token encoder.
 
     Args:
         options_file, weight_file: paths.
-        precision: of the packed weights.
-        word_cache_size: of the token encoder.
+        precision: precision of the packed weights.
+        word_cache_size: size of the token encoder's word cache.
     Raises:
         FileNotFoundError: a file is missing.
-        WeightsError: a file is wrong or damaged; nothing was packed if a name, shape or type is wrong.
+        WeightsError: a file is invalid or damaged. Wrong names, shapes and types are found before anything is packed.
     """
     options = read_options(options_file)
 
@@ -103,7 +109,8 @@ def pack_files(
         tasks: list[Callable[[], Any]] = [
             partial(_pack_direction, lambda read=read: read().as_tuple(), precision) for read in file.directions()
         ]
-        # The encoder last and alone: with a layer beside it, both would be in memory twice when all else is packed.
+        # The encoder is last and a piece of its own: together with a layer, both would be in memory twice while
+        # everything else is already packed.
         *directions, encoder = run_tasks([*tasks, partial(pack_encoder_of, file)], get_num_threads())
     return encoder, _join(directions, options.cell_clip, options.proj_clip, options.use_skip_connections)
 
@@ -115,6 +122,6 @@ def _pack_direction(arrays: Callable[[], LstmArrays], precision: str) -> _cpu.Ls
 def _join(
     directions: Sequence[_cpu.LstmLayer], cell_clip: float, proj_clip: float, use_skip_connections: bool
 ) -> _cpu.BiLstm:
-    """Joins layer 0 forward, layer 0 backward, layer 1 forward and so on."""
+    """Joins directions in the order layer 0 forward, layer 0 backward, layer 1 forward, and so on."""
     layers = list(zip(directions[0::2], directions[1::2], strict=True))
     return _cpu.BiLstm(layers, cell_clip, proj_clip, use_skip_connections)

@@ -1,4 +1,4 @@
-"""A biLM that holds only packed native weights, and its LSTM state between calls."""
+"""A biLM that holds only packed native weights and keeps its LSTM state between calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elmo_fast.word_cache import WordCached
 
 
 class StatefulCpuBiLm(NativePrecision, WordCached, StatefulModule):
-    """A `CpuBiLm` with an LSTM state, which that class does not keep.
+    """Adds an LSTM state to a `CpuBiLm`, which keeps none itself.
 
     Args:
         weights: the packed weights.
@@ -36,14 +36,17 @@ class StatefulCpuBiLm(NativePrecision, WordCached, StatefulModule):
         return self.weights
 
     def forward(self, char_ids: np.ndarray) -> list[np.ndarray]:
-        """Returns the layers of (batch_size, num_timesteps, max_characters) character ids, markers included."""
+        """Returns all layers, markers included, for character ids (batch_size, num_timesteps, max_characters)."""
         return self._with_state(len(char_ids), lambda slot: self._run(char_ids, slot))
 
     def warm_up(self, sentences: Sequence[Sequence[str]]) -> None:
-        """Sets the "frozen" state: token lists run one at a time from zero, carried, and the last state is kept.
+        """Computes the initial state for mode "frozen".
+
+        Runs token lists one at a time. The first starts from zero, and each of the others from the final state of the
+        previous one. The final state of the last one is stored.
 
         Raises:
-            ValueError: the state is not "frozen", or there is no sentence.
+            ValueError: the state mode is not "frozen", or there are no sentences.
         """
         self._check_frozen()
         if not sentences:

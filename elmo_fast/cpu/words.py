@@ -1,4 +1,4 @@
-"""Indices into `vocab_to_cache` -> the embeddings of the distinct words, and the word of each position."""
+"""Looks up `word_inputs`: indices into `vocab_to_cache`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ _BOS, _EOS = -2, -1
 
 
 def look_up(bilm: Any, word_inputs: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Looks cached words up and puts the sentence markers around every row.
+    """Looks up cached words, and adds sentence markers to every row.
 
     Args:
         bilm: an `ElmoBiLm` with cached words.
-        word_inputs: (batch_size, num_timesteps) indices, 0 where there is no token.
+        word_inputs: (batch_size, num_timesteps) indices into `vocab_to_cache`, 0 where there is no token.
     Returns:
-        table (n_distinct, projection_dim) float32, index (batch_size, num_timesteps + 2) int32 into its rows, and the
-        mask, which is false on padding.
+        table, (n_distinct, projection_dim) float32, the embeddings of the distinct words; index, (batch_size,
+        num_timesteps + 2) int32, the row of the table for each position; and the mask, (batch_size, num_timesteps + 2)
+        bool, false on padding.
     """
     indices = word_inputs.numpy().astype(np.int64)
     words, mask = _add_markers(indices, indices > 0)
@@ -32,7 +33,7 @@ def look_up(bilm: Any, word_inputs: Tensor) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def _add_markers(words: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Puts both markers around every row, as `elmo_fast.reference.add_markers` defines it."""
+    """Adds both sentence markers to every row, as defined by `elmo_fast.reference.add_markers`."""
     batch_size, num_timesteps = mask.shape
     rows, end = np.arange(batch_size), mask.sum(axis=1) + 1
     marked = np.zeros((batch_size, num_timesteps + 2), dtype=words.dtype)

@@ -1,4 +1,4 @@
-"""The native CUDA kernels as a backend: inference in float32, float16 or bfloat16."""
+"""The CUDA backend: inference in float32, float16 or bfloat16 with the native CUDA kernels."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class CudaBackend(ReferenceBackend):
         state = _own_state(bilm._elmo_lstm, slot, len(inputs), packed.gpu.device)
         if bilm._cuda_graphs:
             check_char_ids(inputs, packed.encoder.max_characters)
-            # An id beyond int32 must not become a known one.
+            # Clamped, so that an id outside the range of int32 does not become a valid one.
             char_ids = inputs.to(packed.gpu.device, torch.int64).clamp(-1, packed.encoder.n_ids)
             activations, mask = bilm._graphs.get(packed).forward(char_ids, state)
         else:
-            # The only wait for the device, because the batch is planned on the host.
+            # The only point that waits for the device: the host plans the batch, so it needs the ids.
             activations, mask = packed.forward(char_ids_array(inputs.cpu(), packed.encoder.max_characters), state)
         slot.final = state
         return list(activations.to(bilm._token_embedder._char_embedding_weights.dtype).unbind(0)), mask
@@ -72,7 +72,7 @@ class CudaBackend(ReferenceBackend):
 
 
 def packed_encoder(encoder: Any) -> tuple[CudaDevice, CudaEncoder]:
-    """Returns a token encoder's parameters as the kernels read them."""
+    """Returns the kernels and the packed parameters of a token encoder."""
     tensors = encoder._tensors()
     storage = storage_for(tensors, encoder.precision)
     assert storage is not None
@@ -91,7 +91,7 @@ def packed_encoder(encoder: Any) -> tuple[CudaDevice, CudaEncoder]:
 
 
 def packed_lstm(lstm: Any) -> tuple[CudaDevice, CudaLstm]:
-    """Returns a biLSTM's parameters as the kernels read them."""
+    """Returns the kernels and the packed parameters of a biLSTM."""
     tensors = lstm._tensors()
     storage = storage_for(tensors, lstm.precision)
     assert storage is not None
@@ -108,16 +108,16 @@ def packed_lstm(lstm: Any) -> tuple[CudaDevice, CudaLstm]:
 
 
 def packed_bilm(bilm: Any) -> CudaBiLm | None:
-    """Returns a whole biLM, or None where its two parts are stored in different dtypes."""
+    """Returns the packed parameters of a whole biLM, or None if its two parts are stored in different dtypes."""
     gpu, encoder = packed_encoder(bilm._token_embedder)
     _, lstm = packed_lstm(bilm._elmo_lstm)
     return CudaBiLm(gpu, encoder, lstm) if encoder.dtype == lstm.dtype else None
 
 
 def _own_state(lstm: Any, slot: StateSlot, batch_size: int, device: torch.device) -> State | None:
-    """Returns a copy of the lent state for the kernels to overwrite; None if it is zero and not read afterwards."""
+    """Returns a copy of the slot's state for the kernels to overwrite; None if it is zero and not read afterwards."""
     if slot.initial is not None:
-        # A copy, because the call must not write into a state that others may hold.
+        # Copied, because the call must not write into a state to which others may hold references.
         return tuple(part.to(device, torch.float32, copy=True).contiguous() for part in slot.initial)
     if not slot.keep:
         return None

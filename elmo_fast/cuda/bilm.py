@@ -32,21 +32,23 @@ class CudaBiLm:
         return len(self.lstm.layers) + 1
 
     def zero_state(self, batch_size: int) -> State:
-        """Returns a float32 state of zeros, which `forward` starts from and overwrites."""
+        """Returns a float32 state of zeros, which `forward` can start from and overwrite."""
         sizes = (2 * self.lstm.projection_dim, 2 * self.lstm.cell_size)
         return tuple(self.gpu.zeros(self.num_layers - 1, batch_size, size) for size in sizes)
 
     def forward(self, char_ids: np.ndarray, state: State | None) -> tuple[Tensor, Tensor]:
-        """Computes all layers: each distinct word once, and nothing for padding. The batch is planned on the host.
+        """Computes all layers. Each distinct word is encoded once, and padding is not computed.
+
+        The batch is planned on the host.
 
         Args:
-            char_ids: (batch_size, num_timesteps, max_characters) from `elmo_fast.characters.char_ids_array`.
+            char_ids: (batch_size, num_timesteps, max_characters), the result of `elmo_fast.characters.char_ids_array`.
             state: see `elmo_fast.cuda.lstm.run_bilstm`.
         Returns:
-            (num_layers, batch_size, num_timesteps + 2, 2 * projection_dim) in the storage dtype, markers included, zero
-            on padding; and the mask (batch_size, num_timesteps + 2) bool.
+            The activations, (num_layers, batch_size, num_timesteps + 2, 2 * projection_dim) in the storage dtype,
+            markers included, zero on padding; and the mask, (batch_size, num_timesteps + 2) bool.
         Raises:
-            ValueError: an id that the model does not know.
+            ValueError: the model does not know an id.
         """
         distinct, index, mask = cpu.distinct_tokens(char_ids, self.encoder.n_ids)
         plan = plan_batch(self.gpu, index, mask.sum(axis=1, dtype=np.int64))
@@ -68,13 +70,14 @@ class CudaBiLm:
     def forward_padded(
         self, char_ids: Tensor, markers: tuple[Tensor, Tensor], state: State | None
     ) -> tuple[Tensor, Tensor]:
-        """As `forward`, but entirely on the device: nothing is read back, so it can be captured in a CUDA graph.
+        """Same as `forward`, but runs entirely on the device, so that a CUDA graph can capture it.
 
-        Every position is encoded, and every step runs all rows; the results are the same.
+        Nothing is read back. Every position is encoded, and every step runs all rows. The results are the same.
 
         Args:
-            char_ids: (batch_size, num_timesteps, max_characters) int32 on the device; an unknown id gives NaN.
-            markers: the result of `markers`.
+            char_ids: (batch_size, num_timesteps, max_characters) int32 on the device. An unknown id gives NaN.
+            markers: the result of `self.markers()`.
+            state: see `elmo_fast.cuda.lstm.run_bilstm`.
         """
         ids, mask = reference.add_markers(char_ids, (char_ids > 0).any(dim=-1), *markers)
         with self.gpu.guard():

@@ -1,4 +1,4 @@
-"""The compiled module `_cuda`, and the properties of a device."""
+"""Imports the compiled module `_cuda`, and finds the kernels and properties of a device."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def is_built() -> bool:
 
 
 def device_count() -> int:
-    """Returns how many CUDA devices the native kernels see; 0 without a driver, or without the module."""
+    """Returns the number of CUDA devices that the native kernels can see; 0 without a driver or the module `_cuda`."""
     return _kernels.device_count() if _kernels is not None else 0
 
 
 def cuda_device(device: torch.device) -> CudaDevice | None:
-    """Returns the kernels for a device, or None where there are none: on the CPU, and without the module `_cuda`.
+    """Returns the kernels for a device, or None if there are none, as on the CPU or without the module `_cuda`.
 
-    Warns once about a CUDA device without kernels.
+    Warns once about each CUDA device without kernels.
 
     Raises:
-        RuntimeError: CUDA refuses the device, with CUDA's own message, or it is too old.
+        RuntimeError: CUDA rejects the device (with CUDA's own message), or the device is too old.
     """
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
@@ -60,14 +60,14 @@ class CudaDevice:
     """The kernels of one device.
 
     Args:
-        kernels: the module `_cuda`, or the emulated one of the tests.
-        device: the device of all tensors.
+        kernels: the module `_cuda`, or its emulation in the tests.
+        device: the device on which all tensors are.
     Attributes:
-        kernels, device: as given.
-        number: CUDA's number of the device.
+        kernels, device: the arguments.
+        number: CUDA's number for the device.
         properties: name, capability, multiprocessors, shared_bytes and cooperative.
     Raises:
-        RuntimeError: CUDA refuses the device, or it is too old.
+        RuntimeError: CUDA rejects the device, or the device is too old.
     """
 
     def __init__(self, kernels: Any, device: torch.device) -> None:
@@ -83,19 +83,21 @@ class CudaDevice:
         self._fits: dict[tuple[Any, ...], bool] = {}
 
     def stream(self) -> int:
-        """Returns torch's current stream on the device, which may be a different one at every call."""
+        """Returns torch's current stream on the device, which may differ from call to call."""
         return torch.cuda.current_stream(self.device).cuda_stream if self.device.type == "cuda" else 0
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
-        """Makes the device torch's current one, and keeps torch's products in the storage dtype, also under autocast,
-        because the kernels read memory that was allocated in that dtype."""
+        """Makes this torch's current device, and disables autocast.
+
+        Without autocast, torch's products stay in the storage dtype, the dtype of the memory that the kernels read.
+        """
         device = torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
         with device, torch.autocast(self.device.type, enabled=False):
             yield
 
     def finish(self) -> None:
-        """Waits for the current stream, so that weights packed on it may be used on any other from now on."""
+        """Waits for the current stream, so that weights packed on it can then be used on any other stream."""
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
 
@@ -104,18 +106,19 @@ class CudaDevice:
         return getattr(self.kernels.Storage, _STORAGES[dtype])
 
     def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
-        """Returns a new tensor on the device, from torch's allocator, on the current stream."""
+        """Returns an uninitialised tensor on the device, allocated by torch on the current stream."""
         return torch.empty(shape, dtype=dtype, device=self.device)
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Like `empty`, filled with zeros."""
+        """Same as `empty`, but filled with zeros."""
         return torch.zeros(shape, dtype=dtype, device=self.device)
 
     def address(self, name: str, tensor: Tensor, dtype: torch.dtype, *shape: int) -> int:
-        """Returns a tensor's address.
+        """Returns the address of a tensor.
 
         Raises:
-            ValueError: device, dtype or shape differ from what is expected, or it is not contiguous; names the tensor.
+            ValueError: the device, dtype or shape is not as expected, or the tensor is not contiguous; the message
+                names the tensor.
         """
         expected, got = (self.device, dtype, shape), (tensor.device, tensor.dtype, tuple(tensor.shape))
         if expected != got or not tensor.is_contiguous():
@@ -124,7 +127,7 @@ class CudaDevice:
         return tensor.data_ptr()
 
     def persistent_plan(self, dtype: torch.dtype, projection_dim: int, cell_size: int, n_rows: int) -> Any:
-        """Returns the plan of the persistent LSTM kernel, ready to launch, or None if it does not pay here."""
+        """Returns a launchable plan for the persistent LSTM kernel, or None if it cannot run or is not worthwhile."""
         plan = self.kernels.plan_persistent(self.properties, projection_dim, cell_size, dtype.itemsize, n_rows)
         if plan.blocks == 0:
             return None
@@ -133,7 +136,7 @@ class CudaDevice:
             try:
                 self.kernels.prepare_persistent(self.number, self.storage(dtype), plan)
                 self._fits[key] = True
-            except RuntimeError as error:  # beside another process, fewer multiprocessors may be left
+            except RuntimeError as error:  # another process may leave too few multiprocessors
                 warnings.warn(f"elmo_fast: {error}; the step kernels run instead", stacklevel=2)
                 self._fits[key] = False
         return plan if self._fits[key] else None
@@ -144,23 +147,23 @@ def _text(device: torch.device, dtype: torch.dtype, shape: tuple[int, ...]) -> s
 
 
 class Storage(NamedTuple):
-    """The device and dtype in which the kernels hold some parameters."""
+    """The device and dtype in which the kernels hold a set of parameters."""
 
     gpu: CudaDevice
     dtype: torch.dtype
 
 
 def may_run(device: torch.device) -> bool:
-    """Returns whether `cuda_device` could find kernels for a device: cheap, because every call on the CPU asks."""
+    """Returns whether `cuda_device` could find kernels for a device. Cheap, because every call on the CPU uses it."""
     return device.type == "cuda" or device in _devices
 
 
 def storage_for(parameters: Sequence[Tensor], precision: str) -> Storage | None:
     """Returns how the native CUDA kernels hold these parameters, or None if they cannot.
 
-    Weights are stored in their dtype, float32, float16 or bfloat16; precision "bfloat16" stores float32 weights as
-    bfloat16. The other precisions exist only on the CPU, and run as float32 here. The caller checks whether a gradient
-    is needed.
+    Weights are stored in their own dtype (float32, float16 or bfloat16), but precision "bfloat16" stores float32
+    weights as bfloat16. The other precisions exist only on the CPU, and run as float32 here. The caller checks whether
+    a gradient is needed.
 
     Raises:
         ValueError: the parameters are on several devices.

@@ -1,4 +1,4 @@
-"""The token encoder on CUDA: char-CNN kernel, torch's matrix products, highway kernel."""
+"""The token encoder on CUDA: the char-CNN kernel, torch's matrix products, and the highway kernel."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def encode_tokens(gpu: CudaDevice, weights: CudaEncoder, char_ids: Tensor) -> Te
     """Encodes tokens.
 
     Args:
-        gpu: the device's kernels.
-        weights: on that device.
-        char_ids: (n, max_characters) int32 on that device; a row with an unknown id comes out as NaN.
+        gpu: the kernels of the device.
+        weights: the packed weights, on that device.
+        char_ids: (n, max_characters) int32 on that device. A row with an unknown id gives NaN.
     Returns:
-        (n, output_dim) in the storage dtype.
+        The token embeddings, (n, output_dim) in the storage dtype.
     Raises:
         ValueError: a tensor has the wrong device, dtype or shape.
     """
@@ -27,7 +27,7 @@ def encode_tokens(gpu: CudaDevice, weights: CudaEncoder, char_ids: Tensor) -> Te
     x = _char_cnn(gpu, weights, char_ids)
     for weight, bias in weights.highways:
         gates = torch.addmm(bias, x, weight.t())
-        # In place, because each thread reads only the element of x that it writes.
+        # In place, which is safe because each thread reads only the element of x that it writes.
         gpu.kernels.highway(
             device=gpu.number,
             storage=gpu.storage(weights.dtype),

@@ -1,8 +1,8 @@
-"""A whole forward pass as one CUDA graph per batch size: many small launches become one.
+"""Runs a whole forward pass as one CUDA graph per batch size, which turns many small launches into one.
 
-A graph has fixed addresses and a fixed size. Batches are padded to the next of a few sizes and copied into the graph's
-own tensors, and the results are copied out. Equal words are computed several times, and padding is computed too: this
-is for latency, with one or few sentences per call.
+A graph has fixed addresses and a fixed size. Batches are therefore padded to the next of a few sizes and copied into
+the graph's own tensors, and the results are copied out. Repeated words are computed each time, and so is padding: this
+is meant for low latency with one or a few sentences per call.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from elmo_fast.locks import SharedLock
 from elmo_fast.state import State
 
 MOST_GRAPHS = 16
-"""The number of graphs kept, each with the activations of its batch. The least recently used one is dropped first."""
+"""Maximum number of graphs kept, each with the activations of its batch. The least recently used is dropped first."""
 LENGTH_STEP = 8
 _WARM_UPS = 2
-_capturing = SharedLock()  # one capture at a time per process
+_capturing = SharedLock()  # only one capture at a time per process
 
 
 def bucket(batch_size: int, num_timesteps: int) -> tuple[int, int]:
-    """Returns the size that a batch is padded to: rows to a power of two, tokens to a multiple of `LENGTH_STEP`."""
+    """Returns the size of the padded batch: rows up to a power of two, tokens up to a multiple of `LENGTH_STEP`."""
     return 1 << max(0, batch_size - 1).bit_length(), -(-max(1, num_timesteps) // LENGTH_STEP) * LENGTH_STEP
 
 
 class GraphedBiLm:
-    """Runs a `CudaBiLm` with CUDA graphs. Threads and streams may share it; their calls run one after the other."""
+    """Runs a `CudaBiLm` with CUDA graphs. Threads and streams may share it; their calls run one after another."""
 
     def __init__(self, bilm: CudaBiLm) -> None:
         self.bilm = bilm
         self._lock = threading.Lock()
         self._graphs: OrderedDict[tuple[int, int], _Graph] = OrderedDict()
-        self._done: torch.cuda.Event | None = None  # of the previous call, perhaps on another stream
+        self._done: torch.cuda.Event | None = None  # end of the previous call, which may have used another stream
 
     def forward(self, char_ids: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
-        """As `CudaBiLm.forward_padded`; returns new tensors each time.
+        """Same as `CudaBiLm.forward_padded`, but returns new tensors every time.
 
         Args:
             char_ids: (batch_size, num_timesteps, max_characters) integers on the device.
-            state: overwritten with the final one; None is zero.
+            state: the initial state, overwritten with the final state. None starts from zero.
         """
         size = bucket(*char_ids.shape[:2])
         with self._lock, self.bilm.gpu.guard():
@@ -66,14 +66,14 @@ class GraphedBiLm:
 
 
 class GraphCache:
-    """Holds the graphs of a module's weights for as long as these do not change. Copies and pickles of it are empty."""
+    """Holds the graphs of a module until its weights change. Copies and pickles of it are empty."""
 
     def __init__(self) -> None:
         self._lock = SharedLock()
         self._graphed: GraphedBiLm | None = None
 
     def get(self, bilm: CudaBiLm) -> GraphedBiLm:
-        """Returns the graphs of this biLM, including those captured before if its weights are the same objects."""
+        """Returns the graphs of this biLM. Earlier graphs are kept if its packed weights are still the same objects."""
         with self._lock:
             graphed = self._graphed
             if graphed is None or graphed.bilm.encoder is not bilm.encoder or graphed.bilm.lstm is not bilm.lstm:
@@ -87,9 +87,9 @@ class GraphCache:
 class _Graph:
     def __init__(self, bilm: CudaBiLm, batch_size: int, num_timesteps: int, max_characters: int) -> None:
         gpu = bilm.gpu
-        # Later calls write into these, whether in inference mode or not.
+        # Normal tensors, because later calls write into them, in inference mode or not.
         with torch.inference_mode(False), torch.no_grad():
-            # All of them are kept: a graph knows their addresses, but keeps alive only what was made inside it.
+            # All are kept in attributes: a graph uses their addresses, but keeps alive only what was made inside it.
             self._char_ids = gpu.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int32)
             self._state = bilm.zero_state(batch_size)
             self._markers = bilm.markers()
@@ -116,13 +116,13 @@ class _Graph:
 
 
 def capture(device: torch.device, run: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[], tuple[Tensor, Tensor]]:
-    """Captures a call and returns a function that replays it and returns its results, the same tensors each time.
+    """Captures a call. Returns a function that replays it and returns its results in the same tensors every time.
 
-    On other devices than CUDA it returns the call itself.
+    On devices other than CUDA, returns `run` itself.
     """
     if device.type != "cuda":
         return run
-    # First outside of the graph: that loads modules, prepares kernels and allocates the workspaces of libraries.
+    # Run outside of the graph first, to load modules, prepare kernels and allocate the workspaces of libraries.
     with _capturing:
         aside = torch.cuda.Stream(device)
         aside.wait_stream(torch.cuda.current_stream(device))
@@ -131,7 +131,7 @@ def capture(device: torch.device, run: Callable[[], tuple[Tensor, Tensor]]) -> C
                 run()
         torch.cuda.current_stream(device).wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # On the stream that was warmed up, which belongs to this device; other threads may allocate meanwhile.
+        # Captured on the warmed-up stream, which belongs to this device. Other threads may allocate meanwhile.
         with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             results = run()
 

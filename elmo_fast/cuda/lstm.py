@@ -1,4 +1,8 @@
-"""The biLSTM on CUDA: torch's product of the inputs of many steps, then the step kernels or the persistent one."""
+"""The biLSTM on CUDA.
+
+torch multiplies the inputs of many steps at once by the input weights. Either the step kernels or the persistent kernel
+then compute the steps.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,15 @@ def run_bilstm(
     """Runs all layers over ragged rows.
 
     Args:
-        gpu: the device's kernels.
-        weights: on that device.
-        table: (n, input_size) in the storage dtype; the plan's slots are rows of it.
-        plan: the batch.
-        state: h (n_layers, batch_size, 2 * projection_dim) and c (n_layers, batch_size, 2 * cell_size), float32, to
-            start from; overwritten with the final one. None is zero, and no final state is wanted.
-        out: (n_layers, batch_size, num_timesteps, 2 * projection_dim) in the storage dtype, zeros; positions within the
-            rows' lengths are written.
+        gpu: the kernels of the device.
+        weights: the packed weights, on that device.
+        table: (n, input_size) in the storage dtype; the plan's slots refer to its rows.
+        plan: the plan of the batch.
+        state: the initial state, overwritten with the final state: h (n_layers, batch_size, 2 * projection_dim) and c
+            (n_layers, batch_size, 2 * cell_size), float32. With None, the initial state is zero, and the final state is
+            not stored.
+        out: (n_layers, batch_size, num_timesteps, 2 * projection_dim) in the storage dtype, filled with zeros. Only
+            positions within the rows' lengths are written.
     """
     if plan.n_rows == 0:
         return
@@ -34,15 +39,15 @@ def run_bilstm(
     for number, layer in enumerate(weights.layers):
         above = None
         if number + 1 < len(weights.layers):
-            # Zeros, because if only the device knows the lengths, positions beyond them are multiplied, though never
-            # used.
+            # Zeros, because when only the device knows the lengths, positions beyond them are included in the next
+            # layer's product, although the result is never used.
             above = gpu.zeros(2, plan.n_tokens, weights.projection_dim, dtype=weights.dtype)
         buffers = _Buffers(gpu, weights, plan, state, number)
         params = buffers.params(out[number], below if weights.use_skip_connections else None, above)
         inputs = _Inputs(gpu, layer, plan, table if below is None else below, from_table=below is None)
         persistent = gpu.persistent_plan(weights.dtype, weights.projection_dim, weights.cell_size, plan.n_rows)
         for first_step, last_step in inputs.chunks():
-            xw = inputs.product(first_step, last_step)  # keeps the memory alive until the kernels are launched
+            xw = inputs.product(first_step, last_step)  # kept alive until the kernels are launched
             inputs.describe(params, xw, first_step)
             _launch(gpu, weights, params, plan, persistent, first_step, last_step)
         if state is not None:
@@ -63,7 +68,7 @@ def _launch(
 
 
 class _Inputs:
-    """The input products of a layer's two directions, a chunk of steps at a time."""
+    """The products of a layer's inputs and input weights in both directions, one chunk of steps at a time."""
 
     def __init__(
         self,
@@ -79,14 +84,14 @@ class _Inputs:
         self._plan = plan
         self._rows = rows
         self._from_table = from_table
-        # Equal words then share a row of the product.
+        # Multiplying the whole table lets equal words share a row of the product.
         self._whole_table = from_table and len(rows) <= min(CHUNK_TOKENS, plan.n_tokens)
 
     def chunks(self) -> list[tuple[int, int]]:
         return [(0, self._plan.n_steps)] if self._whole_table else list(self._plan.chunks())
 
     def product(self, first_step: int, last_step: int) -> list[Tensor]:
-        """Returns (rows, 4 * cell_size) for each direction, bias included."""
+        """Returns the product for each direction, (rows, 4 * cell_size), bias included."""
         first, last = self._plan.first_of_step[first_step], self._plan.first_of_step[last_step]
         products = []
         for direction, weights in enumerate(self._layer):
@@ -103,7 +108,7 @@ class _Inputs:
         return self._gpu.address("xw", product, self._layer[0].state.dtype, *product.shape)
 
     def describe(self, params: Any, products: list[Tensor], first_step: int) -> None:
-        """Passes the addresses of the products to the kernels."""
+        """Sets the addresses of the products and weights in the kernels' parameters."""
         params.xw = tuple(map(self._address, products))
         params.first_token = self._plan.first_of_step[first_step]
         if self._whole_table:
@@ -114,7 +119,7 @@ class _Inputs:
 
 
 class _Buffers:
-    """A layer's state in the order of the plan's rows, and its cells' outputs: float32, padded with zeros."""
+    """The state of a layer in the order of the plan's rows, and the outputs of its cells: float32, zero-padded."""
 
     def __init__(self, gpu: CudaDevice, weights: CudaLstm, plan: BatchPlan, state: State | None, number: int) -> None:
         self._gpu, self._weights, self._plan = gpu, weights, plan

@@ -13,12 +13,12 @@ MOST_LAYERS = 8
 
 
 def mix_layers(gpu: CudaDevice, layers: Sequence[Tensor], weights: Tensor, mask: Tensor) -> Tensor:
-    """Mixes layers, without their sentence markers.
+    """Mixes layers, leaving out their sentence markers.
 
     Args:
-        gpu: the device's kernels.
+        gpu: the kernels of the device.
         layers: each (batch_size, num_timesteps + 2, dim), float32, float16 or bfloat16, contiguous.
-        weights: (n_layers,) float32, the factor of each layer.
+        weights: (n_layers,) float32, the factor for each layer.
         mask: (batch_size, num_timesteps) bool, without markers.
     Returns:
         (batch_size, num_timesteps, dim) in the layers' dtype, zero where the mask is false.

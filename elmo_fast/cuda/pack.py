@@ -1,4 +1,4 @@
-"""A model's parameters as the CUDA kernels read them: tensors in the storage dtype, padded for vector loads."""
+"""Packs a model's parameters for the CUDA kernels: tensors in the storage dtype, padded for vector loads."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ PADDING = 8
 
 
 def padded(n: int) -> int:
-    """`n` rounded up to a multiple of `PADDING`."""
+    """Returns `n` rounded up to a multiple of `PADDING`."""
     return -(-n // PADDING) * PADDING
 
 
 @dataclass(frozen=True)
 class CudaEncoder:
-    """A token encoder.
+    """The packed weights of a token encoder.
 
     Attributes:
-        tables: (sum of width * n_ids * n_filters,): for each convolution (width, n_ids, n_filters), the contribution of
-        a character at this place of a window to each filter.
+        tables: (sum of width * n_ids * n_filters,) in the storage dtype: the concatenated tables of all convolutions.
+            Each is (width, n_ids, n_filters), and holds the contribution to each filter of each character id at each
+            place of the window.
         bias: (total number of filters,) float32.
-        widths, n_filters: of each convolution.
+        widths, n_filters: the width and the number of filters of each convolution.
         activation: "relu" or "tanh".
-        highways: weight (2 * filters, filters), rows [transform; carry], and bias of each.
+        highways: for each highway layer, weight (2 * filters, filters), rows [transform; carry], and bias.
         projection: weight and bias, or None.
+        n_ids: number of character ids.
+        max_characters: number of characters per word.
     """
 
     tables: Tensor
@@ -55,7 +58,7 @@ class CudaEncoder:
         projection: WeightAndBias | None,
         max_characters: int,
     ) -> CudaEncoder:
-        """Packs tensors shaped as in `elmo_fast.reference.encode_tokens`, in this storage dtype."""
+        """Packs tensors, shaped as in `elmo_fast.reference.encode_tokens`, in the given storage dtype."""
         embedding = char_embedding.detach().float()
         tables = [torch.einsum("vd,fdk->kvf", embedding, weight.detach().float()) for weight, _ in convolutions]
         return cls(
@@ -81,10 +84,10 @@ class CudaEncoder:
 
 @dataclass(frozen=True)
 class DirectionWeights:
-    """One direction of one layer.
+    """The packed weights of one direction of one layer.
 
     Attributes:
-        input, bias: (4 * cell_size, input_size) and (4 * cell_size,), of torch's product over all steps.
+        input, bias: (4 * cell_size, input_size) and (4 * cell_size,), used by torch's product for many steps at once.
         state: (4 * cell_size, padded(projection_dim)).
         projection: (projection_dim, padded(cell_size)).
     """
@@ -97,7 +100,7 @@ class DirectionWeights:
 
 @dataclass(frozen=True)
 class CudaLstm:
-    """A biLSTM: both directions of each layer, and its options."""
+    """The packed weights of a biLSTM, (forward, backward) for each layer, and its options."""
 
     layers: tuple[tuple[DirectionWeights, DirectionWeights], ...]
     cell_clip: float
@@ -115,9 +118,9 @@ class CudaLstm:
         proj_clip: float,
         use_skip_connections: bool,
     ) -> CudaLstm:
-        """Packs tensors shaped as in `elmo_fast.reference.lstm`, in this storage dtype.
+        """Packs tensors, shaped as in `elmo_fast.reference.lstm`, in the given storage dtype.
 
-        Tensors that have this dtype already, and need no padding, are not copied.
+        Tensors that already have this dtype and need no padding are not copied.
         """
         packed = tuple(tuple(_direction(tensors, dtype) for tensors in pair) for pair in layers)
         projection = layers[0][0][3]

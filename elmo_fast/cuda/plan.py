@@ -1,9 +1,10 @@
-"""The order in which a batch's tokens are computed: decided on the host before the pass, and sent to the device at
-once.
+"""Plans the order in which the tokens of a batch are computed.
+
+The host makes the plan before the forward pass, and sends it to the device in a single copy.
 
 Tokens are stored in step order: first the tokens of all rows at step 0, longest row first, then those of step 1, and so
-on. Step s of the forward direction is time s, and of the backward direction time length - 1 - s of the row. So each
-direction has its own order, and the rows that are still running at a step are always the first ones.
+on. Step s is time s in the forward direction, and time length - 1 - s of the row in the backward direction. Each
+direction therefore has its own order, and the rows that are still running at a step are always the first ones.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from torch import Tensor
 from elmo_fast.cuda.device import CudaDevice
 
 CHUNK_TOKENS = 2048
-"""Number of tokens whose input product is computed and held at a time: 256 MiB for both directions of the original
+"""Number of tokens whose input products are computed and held at a time: 256 MiB for both directions of the original
 model."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A ragged batch.
+    """The plan of a ragged batch.
 
     Attributes:
-        batch_size, num_timesteps: of the output.
-        first_of_step: the first token of each step, followed by the number of tokens.
-        lengths, rows: (n_rows,) int32 on the device: each row's length and its number in the batch, longest first.
-        slots: (2, n_tokens) int32 on the device: for each direction, the row of the table that a token reads.
+        batch_size, num_timesteps: dimensions of the output.
+        first_of_step: the number of the first token of each step, followed by the total number of tokens.
+        lengths, rows: (n_rows,) int32 on the device: the length of each row and its number in the batch, longest first.
+        slots: (2, n_tokens) int32 on the device: for each direction, the table row that each token reads.
         device_first_of_step: `first_of_step` on the device, int32.
     """
 
@@ -55,7 +56,7 @@ class BatchPlan:
         return self.first_of_step[-1]
 
     def chunks(self) -> Iterator[tuple[int, int]]:
-        """Yields (first step, last step) of chunks of at most `CHUNK_TOKENS` tokens, or of one step."""
+        """Yields (first step, step after the last) for chunks of at most `CHUNK_TOKENS` tokens, or of a single step."""
         first = 0
         for step in range(1, self.n_steps + 1):
             ends = step == self.n_steps or self.first_of_step[step + 1] - self.first_of_step[first] > CHUNK_TOKENS
@@ -69,8 +70,8 @@ def plan_batch(gpu: CudaDevice, index: np.ndarray, lengths: np.ndarray) -> Batch
 
     Args:
         gpu: the device.
-        index: (batch_size, num_timesteps) int32: the row of a table of tokens that each position reads.
-        lengths: (batch_size,) integers; rows of length 0 are left out.
+        index: (batch_size, num_timesteps) int32: the row that each position reads from the table of tokens.
+        lengths: (batch_size,) integers. Rows of length 0 are left out of the plan.
     """
     batch_size, num_timesteps = index.shape
     order = np.argsort(-lengths, kind="stable")
@@ -84,7 +85,7 @@ def plan_batch(gpu: CudaDevice, index: np.ndarray, lengths: np.ndarray) -> Batch
     backward = np.broadcast_to(row_lengths - 1 - steps, running.shape)[running]
     row_of_token = np.broadcast_to(rows, running.shape)[running]
     slots = np.stack([index[row_of_token, forward], index[row_of_token, backward]])
-    # One copy for all of it. From pinned memory it would not wait, but pinning costs more than such a small copy.
+    # One copy for everything. A copy from pinned memory would not wait, but for so little data pinning costs more.
     parts = [row_lengths, rows, first_of_step, slots[0], slots[1]]
     numbers = torch.from_numpy(np.concatenate(parts).astype(np.int32)).to(gpu.device)
     lengths_there, rows_there, offsets_there, both = numbers.split([len(rows), len(rows), n_steps + 1, slots.size])
@@ -102,10 +103,12 @@ def plan_batch(gpu: CudaDevice, index: np.ndarray, lengths: np.ndarray) -> Batch
 def plan_padded(gpu: CudaDevice, lengths: Tensor, num_timesteps: int) -> BatchPlan:
     """Plans a batch whose lengths only the device knows: every step runs all rows, and the kernels check the lengths.
 
-    Nothing is read back, so that the pass can be captured in a CUDA graph.
+    Nothing is read back from the device, so that a CUDA graph can capture the forward pass.
 
     Args:
+        gpu: the device.
         lengths: (batch_size,) int32 on the device, each at least 1.
+        num_timesteps: number of steps, at least the largest length.
     """
     batch_size = len(lengths)
     times = torch.arange(num_timesteps, dtype=torch.int32, device=gpu.device)[:, None]

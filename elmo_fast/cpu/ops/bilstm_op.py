@@ -1,4 +1,7 @@
-"""`elmo_fast::bilstm`: a table of token embeddings and each position's row of it -> all layers, and the final state."""
+"""The operator `elmo_fast::bilstm`.
+
+It takes a table of token embeddings and the table row of each position, and returns all layers and the final state.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +158,7 @@ def _keep_bilstm_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(table, index, lengths, h, c, out, saved, *weights)
     ctx.options = cell_clip, proj_clip, use_skip_connections, key
-    ctx.packed = PackedCache.peek_at(key)  # lives as long as the graph
+    ctx.packed = PackedCache.peek_at(key)  # keeps the packed weights alive as long as the graph
 
 
 def _bilstm_autograd(

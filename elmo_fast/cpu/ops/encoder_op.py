@@ -1,4 +1,7 @@
-"""`elmo_fast::encode_tokens`: character ids -> the embeddings of the distinct words, and the word of each token."""
+"""The operator `elmo_fast::encode_tokens`.
+
+It takes character ids, and returns a table with the embeddings of the distinct words, and the table row of each token.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +127,7 @@ def _keep_encoder_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tenso
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(char_ids, index, saved, *weights)
     ctx.options = n_convolutions, n_highways, activation, word_cache_size, key
-    ctx.packed = PackedCache.peek_at(key)  # lives as long as the graph
+    ctx.packed = PackedCache.peek_at(key)  # keeps the packed weights alive as long as the graph
 
 
 def _encode_tokens_autograd(ctx: Any, dtable: Tensor | None, dindex: None, dsaved: None) -> tuple[Any, ...]:

@@ -10,18 +10,18 @@ import torch
 
 
 def define(schema: str) -> None:
-    """Defines an operator: "name(arguments) -> results"."""
+    """Defines an operator from its schema, "name(arguments) -> results"."""
     name, bracket, rest = schema.partition("(")
     torch.library.define(f"elmo_fast::{name}", bracket + rest)
 
 
 def cpu_kernel(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers a function as an operator's implementation on the CPU."""
+    """Returns a decorator that registers a function as the CPU implementation of an operator."""
 
     def register(run: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(run)
         def in_float32(*arguments: Any) -> Any:
-            # Autocast would round the products inside, but reduced precision is requested by `precision=` alone.
+            # Autocast would round the products inside, but only `precision=` may request reduced precision.
             with torch.autocast("cpu", enabled=False):
                 return run(*arguments)
 
@@ -32,7 +32,7 @@ def cpu_kernel(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def refuse_second_derivatives(name: str) -> None:
-    """Makes differentiating a backward operator an error instead of silently wrong."""
+    """Makes differentiating a backward operator raise an error, instead of giving silently wrong results."""
 
     def refuse(ctx: Any, *gradients: Any) -> None:
         raise NotImplementedError(
