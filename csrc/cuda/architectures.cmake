@@ -6,7 +6,6 @@
 #   native  the GPUs of this machine; an error without one
 #   all     every architecture that the documentation promises
 #   80;90   these, in CMake's notation: 80-real is machine code alone, 80-virtual PTX alone, 80 both
-cmake_policy(SET CMP0057 NEW)  # if(... IN_LIST ...), also where no cmake_minimum_required came before
 set(ELMO_FAST_CUDA_ARCHS auto CACHE STRING "GPU architectures: auto, native, all, or a list such as 80;90")
 
 # The oldest architecture that the kernels run on: kOldestCapability of device.h.

@@ -26,6 +26,7 @@ def choose(tmp_path: Path, archs: str, gpus: str = "", *, nvcc: str = "13.0") ->
         script.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\n")
         script.chmod(0o755)
     (tmp_path / "ask.cmake").write_text(
+        "cmake_minimum_required(VERSION 3.18)\n"  # as csrc/CMakeLists.txt has it
         f'include("{CSRC}/cuda/architectures.cmake")\nchoose_architectures()\nmessage("${{CMAKE_CUDA_ARCHITECTURES}}")\n'
     )
     definitions = [
