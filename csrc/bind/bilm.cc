@@ -28,7 +28,8 @@ py::tuple forward(const BiLm& bilm, const py::object& char_ids, const py::object
                   bool keep_state, int num_threads) {
   const BiLstm& lstm = *bilm.lstm();
   BiLmCall call{};
-  call.char_ids = data_of<int64_t>(char_ids, "char_ids", {-1, -1, bilm.max_characters()});
+  const std::vector<int64_t> own_ids = copied_char_ids(char_ids, {-1, -1, bilm.max_characters()});
+  call.char_ids = own_ids.data();
   call.batch_size = size_of(char_ids, "char_ids", 0), call.num_timesteps = size_of(char_ids, "char_ids", 1);
   std::tie(call.initial_h, call.initial_c) = initial_state(lstm, h, c, call.batch_size);
   checked_threads(num_threads);

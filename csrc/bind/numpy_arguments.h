@@ -93,6 +93,13 @@ inline std::vector<int64_t> checked_lengths(const py::handle& object, int64_t ba
   return lengths;
 }
 
+// Returns a copy of character ids of this shape (-1: any size), for the model to check. Copied, because another thread
+// could write into the array after the check and cause reads out of bounds.
+inline std::vector<int64_t> copied_char_ids(const py::handle& object, const Shape& expected) {
+  const auto* given = data_of<int64_t>(object, "char_ids", expected);
+  return {given, given + py::reinterpret_borrow<py::array>(object).size()};
+}
+
 // Returns a copy of an index into a table of n_rows rows, checked where t < lengths[b].
 inline std::vector<int32_t> checked_index(const py::handle& object, const std::vector<int64_t>& lengths,
                                           int64_t num_timesteps, int64_t n_rows) {

@@ -76,10 +76,10 @@ Floats encode_distinct(const CachedTokenEncoder& cached, const int64_t* ids, int
 }
 
 py::tuple encode(const CachedTokenEncoder& cached, const py::object& char_ids, int num_threads) {
-  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, cached.encoder().max_characters()});
+  const std::vector<int64_t> ids = copied_char_ids(char_ids, {-1, cached.encoder().max_characters()});
   const int64_t n = size_of(char_ids, "char_ids", 0);
   DistinctTokens tokens;
-  const Floats table = encode_distinct(cached, ids, n, checked_threads(num_threads), &tokens);
+  const Floats table = encode_distinct(cached, ids.data(), n, checked_threads(num_threads), &tokens);
   return py::make_tuple(table, py::array_t<int32_t>(n, tokens.index.data()));
 }
 
@@ -90,7 +90,7 @@ py::tuple encode_for_training(const CachedTokenEncoder& cached, const py::object
   if (encoder.precision_in_use() != Precision::kFloat32)
     throw py::value_error(std::string("TokenEncoder: expected one packed in float32, got ") +
                           name_of(encoder.precision_in_use()));
-  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, encoder.max_characters()});
+  const std::vector<int64_t> ids = copied_char_ids(char_ids, {-1, encoder.max_characters()});
   const int64_t n = size_of(char_ids, "char_ids", 0);
   float* out = data_of<float>(table, "table", {n, encoder.output_dim()}, true);
   float* planes = data_of<float>(saved, "saved", {-1}, true);
@@ -102,7 +102,7 @@ py::tuple encode_for_training(const CachedTokenEncoder& cached, const py::object
   DistinctTokens tokens;
   {
     py::gil_scoped_release release;
-    tokens = encoder.find_distinct(ids, n);
+    tokens = encoder.find_distinct(ids.data(), n);
     encoder.encode(tokens, out, num_threads, planes);
   }
   return py::make_tuple(tokens.size(), py::array_t<int32_t>(n, tokens.index.data()));
@@ -113,11 +113,11 @@ py::list table_gradients(const CachedTokenEncoder& cached, const py::object& cha
                          int num_threads) {
   const TokenEncoder& encoder = cached.encoder();
   const TokenEncoderParams& shape = encoder.shape();
-  const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, encoder.max_characters()});
+  const std::vector<int64_t> ids = copied_char_ids(char_ids, {-1, encoder.max_characters()});
   const int64_t n = size_of(char_ids, "char_ids", 0);
   const float* given = data_of<float>(gradient, "gradient", {n, shape.n_filters()});
   checked_threads(num_threads);
-  const DistinctTokens tokens = encoder.find_distinct(ids, n);
+  const DistinctTokens tokens = encoder.find_distinct(ids.data(), n);
   if (tokens.size() != n)
     throw py::value_error("char_ids: expected distinct rows, got " + std::to_string(n - tokens.size()) + " repeated");
   py::list result;
@@ -141,14 +141,14 @@ struct Marked {
   py::array_t<bool> mask;
 
   Marked(const py::object& char_ids, int64_t width, int64_t n_ids) {
-    const int64_t* ids = data_of<int64_t>(char_ids, "char_ids", {-1, -1, width});
+    const std::vector<int64_t> ids = copied_char_ids(char_ids, {-1, -1, width});
     const std::vector<int64_t> bos = marker_char_ids(kBeginSentence, width), eos = marker_char_ids(kEndSentence, width);
     const int64_t rows = size_of(char_ids, "char_ids", 0), steps = size_of(char_ids, "char_ids", 1);
     mask = py::array_t<bool>({rows, steps + 2});
     index = py::array_t<int32_t>({rows, steps + 2});
     bool* present = mask.mutable_data();
     py::gil_scoped_release release;
-    batch = add_markers(ids, nullptr, rows, steps, width, n_ids, bos.data(), eos.data(), present);
+    batch = add_markers(ids.data(), nullptr, rows, steps, width, n_ids, bos.data(), eos.data(), present);
   }
 
   int64_t size() const { return static_cast<int64_t>(batch.positions.size()); }
