@@ -72,7 +72,8 @@ void bind_lstm_backward(py::module_& m) {
       .def("run", &run, py::arg("lengths"), py::arg("direction"), py::arg("saved"), py::arg("h_first"),
            py::arg("c_first"), py::arg("dout"), py::arg("dh_last"), py::arg("dc_last"), py::arg("dgates"), py::arg("m"),
            py::arg("dh"), py::arg("h_before"), py::arg("dh_first"), py::arg("dc_first"), py::arg("num_threads"),
-           "See LstmBackwardCall in csrc/lstm_backward.h; arrays of float32, lengths of int64, tokens in token_order.")
+           "See LstmBackwardCall in csrc/model/lstm_backward.h; arrays of float32, lengths of int64, tokens in "
+           "token_order.")
       .def_property_readonly("padded_cells", &LstmBackward::padded_cells)
       .def_property_readonly("gates_stride", &LstmBackward::gates_stride)
       .def_property_readonly("cells_stride", &LstmBackward::cells_stride)

@@ -234,12 +234,13 @@ void bind_token_encoder(py::module_& m) {
       .def("encode", &encode, py::arg("char_ids"), py::arg("num_threads"),
            "char_ids (n, max_characters) int64 -> table (n_distinct, output_dim) float32, index (n,) int32:\n"
            "token i is table[index[i]]. The order of the table's rows is not fixed.")
-      .def("encode_for_training", &encode_for_training, py::arg("char_ids"), py::arg("table"), py::arg("saved"),
-           py::arg("num_threads"),
-           "As encode, into table (n, output_dim), of which the first n_distinct rows are written; no word is "
-           "remembered.\n"
-           "saved: saved_planes * n_distinct * saved_stride float32 zeros, filled as (saved_planes, n_distinct,\n"
-           "saved_stride) with what a backward pass needs; n is always enough. Returns n_distinct and index.")
+      .def(
+          "encode_for_training", &encode_for_training, py::arg("char_ids"), py::arg("table"), py::arg("saved"),
+          py::arg("num_threads"),
+          "As encode, into table (n, output_dim), of which the first n_distinct rows are written; no word is "
+          "remembered.\n"
+          "saved: at least saved_planes * n * saved_stride float32 zeros, whose beginning is filled as (saved_planes,\n"
+          "n_distinct, saved_stride) with the activations for the backward pass. Returns n_distinct and index.")
       .def("table_gradients", &table_gradients, py::arg("char_ids"), py::arg("gradient"), py::arg("num_threads"),
            "char_ids (n, max_characters) distinct, gradient (n, n_filters) of the convolutions' maxima -> for each\n"
            "convolution the gradient of its table of embedded characters, (filter_width, n_ids, n_filters).")

@@ -18,7 +18,7 @@ std::vector<std::string> isas_available();  // built in and supported by both th
 const KernelTable& kernels();
 
 // The kernels that run a model packed in this format: those in use or, if they do not support the format because
-// another set was in use when the model was packed, those of that set.
+// another set was in use when the model was packed, those of the first available set that does.
 const KernelTable& kernels_for(Precision format);
 
 // The kernels of one named set, for tests. Throws std::invalid_argument as above.

@@ -65,7 +65,7 @@ int32_t pack_int8(const float* row, int64_t depth, int64_t j, float scale, int8_
   return sum;
 }
 
-int64_t bytes_a_unit(Precision format, int64_t depth) {
+int64_t bytes_per_unit(Precision format, int64_t depth) {
   switch (format) {
     case Precision::kFloat32:
       return depth * kUnit * 4;
@@ -98,7 +98,7 @@ PackedMatrix::PackedMatrix(const float* weight, int64_t depth, const ColumnOrder
     : format_(format),
       depth_(depth),
       units_(static_cast<int64_t>(order.size()) / kUnit),
-      unit_bytes_(bytes_a_unit(format, depth)),
+      unit_bytes_(bytes_per_unit(format, depth)),
       data_(units_ * unit_bytes_ / 4) {
   const auto columns = static_cast<int64_t>(order.size());
   if (format == Precision::kInt8) scales_ = AlignedBuffer(columns, true), sums_ = AlignedBuffer(columns, true);
@@ -107,7 +107,8 @@ PackedMatrix::PackedMatrix(const float* weight, int64_t depth, const ColumnOrder
   constexpr int64_t kBlock = 64;
   static_assert(kBlock % kBf16Block == 0 && kBlock % kInt8Block == 0);
   for (int64_t u = 0; u < units_; ++u) {
-    std::memset(unit<char>(u) + unit_bytes_ - bytes_a_unit(format, 1), 0, static_cast<size_t>(bytes_a_unit(format, 1)));
+    std::memset(unit<char>(u) + unit_bytes_ - bytes_per_unit(format, 1), 0,
+                static_cast<size_t>(bytes_per_unit(format, 1)));
     if (format == Precision::kInt8)
       for (int64_t j = 0; j < kUnit; ++j) {
         const int64_t row = order[static_cast<size_t>(u * kUnit + j)];
@@ -115,7 +116,7 @@ PackedMatrix::PackedMatrix(const float* weight, int64_t depth, const ColumnOrder
       }
     for (int64_t k = 0; k < depth; k += kBlock) {
       const int64_t n = depth - k < kBlock ? depth - k : kBlock;
-      const int64_t at = bytes_a_unit(format, k);
+      const int64_t at = bytes_per_unit(format, k);
       for (int64_t j = 0; j < kUnit; ++j) {
         const int64_t row = order[static_cast<size_t>(u * kUnit + j)];
         const float* source = row < 0 ? zeros.data() : weight + row * depth + k;
@@ -147,7 +148,7 @@ PackedMatrix PackedMatrix::transposed(const float* weight, int64_t columns, cons
   PackedMatrix packed;
   packed.depth_ = static_cast<int64_t>(depth_order.size());
   packed.units_ = round_up(columns, kUnit) / kUnit;
-  packed.unit_bytes_ = bytes_a_unit(Precision::kFloat32, packed.depth_);
+  packed.unit_bytes_ = bytes_per_unit(Precision::kFloat32, packed.depth_);
   packed.data_ = AlignedBuffer(packed.units_ * packed.unit_bytes_ / 4);
   for (int64_t u = 0; u < packed.units_; ++u) {
     const int64_t n = std::min<int64_t>(kUnit, columns - u * kUnit);

@@ -18,7 +18,7 @@ using Lock = std::lock_guard<std::mutex>;
 [[maybe_unused]] const int kForkHandlers =
     pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 
-constexpr int64_t kWordsALock = 64;  // words copied at a time, so that no other thread waits for a large batch
+constexpr int64_t kWordsPerLock = 64;  // words copied at a time, so that no other thread waits for a large batch
 
 }  // namespace
 
@@ -35,7 +35,7 @@ int64_t WordCache::look_up(Source source, const DistinctTokens& tokens, float* o
   const int64_t n = tokens.size();
   int64_t found = 0;
   Words forgotten;  // freed outside the lock
-  for (int64_t first = 0; first < n; first += kWordsALock) {
+  for (int64_t first = 0; first < n; first += kWordsPerLock) {
     const Lock lock(mutex);
     if (source_ != source) {
       by_key_.clear();
@@ -43,7 +43,7 @@ int64_t WordCache::look_up(Source source, const DistinctTokens& tokens, float* o
       key_bytes_ = 0;
       source_ = source;
     }
-    const int64_t before = found, end = std::min(n, first + kWordsALock);
+    const int64_t before = found, end = std::min(n, first + kWordsPerLock);
     for (int64_t i = first; i < end; ++i) {
       const auto at = by_key_.find(key_of(tokens, i));
       rows[i] = -1;
@@ -61,10 +61,10 @@ int64_t WordCache::look_up(Source source, const DistinctTokens& tokens, float* o
 
 void WordCache::insert(Source source, const DistinctTokens& tokens, const float* embeddings) {
   const int64_t n = capacity_ > 0 ? tokens.size() : 0;
-  for (int64_t first = 0; first < n; first += kWordsALock) {
+  for (int64_t first = 0; first < n; first += kWordsPerLock) {
     const Lock lock(mutex);
     if (source_ != source) return;
-    for (int64_t i = first; i < std::min(n, first + kWordsALock); ++i)
+    for (int64_t i = first; i < std::min(n, first + kWordsPerLock); ++i)
       put(key_of(tokens, i), embeddings + i * output_dim_);
   }
 }

@@ -51,8 +51,8 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 // Times work(rank, passes) on all threads at once: doubles the passes until a round is long enough, then takes the best
 // round. prepare(rank) runs first on each thread. Returns passes per second of one thread.
-double passes_a_second(int num_threads, double seconds, const std::function<void(int)>& prepare,
-                       const std::function<float(int, int64_t)>& work) {
+double passes_per_second(int num_threads, double seconds, const std::function<void(int)>& prepare,
+                         const std::function<float(int, int64_t)>& work) {
   double best = 0.0;
   bool alone = false, finished = false;
   int64_t passes = 1;
@@ -108,7 +108,7 @@ double probe_memory(int num_threads, double seconds, int64_t nbytes) {
     return sum;
   };
   const double bytes = static_cast<double>(blocks * kReadBlock * 4) * num_threads;
-  return bytes * passes_a_second(num_threads, seconds, fill, walk);
+  return bytes * passes_per_second(num_threads, seconds, fill, walk);
 }
 
 }  // namespace
@@ -132,7 +132,7 @@ double probe(const std::string& kind, int num_threads, double seconds, int64_t n
     for (const ProbeLoop& loop : table->loops) {
       if (!loop.kind || kind != loop.kind) continue;
       const auto run = [&loop](int, int64_t passes) { return loop.run(passes * 1024); };
-      const double passes = passes_a_second(num_threads, seconds, [](int) {}, run);
+      const double passes = passes_per_second(num_threads, seconds, [](int) {}, run);
       return passes * 1024 * static_cast<double>(loop.operations) * num_threads;
     }
   }

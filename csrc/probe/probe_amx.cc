@@ -8,7 +8,7 @@ namespace {
 
 struct alignas(64) TileConfig {
   uint8_t palette, start_row, reserved[14];
-  uint16_t bytes_a_row[16];
+  uint16_t bytes_per_row[16];
   uint8_t rows[16];
 };
 
@@ -17,7 +17,7 @@ void load_tiles(uint32_t pattern) {
   TileConfig config = {};
   config.palette = 1;
   for (int tile = 0; tile < 8; ++tile) {
-    config.bytes_a_row[tile] = 64;
+    config.bytes_per_row[tile] = 64;
     config.rows[tile] = 16;
   }
   alignas(64) uint32_t values[16 * 16];
