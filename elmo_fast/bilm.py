@@ -199,8 +199,10 @@ class ElmoBiLm(NativePrecision, WordCached, nn.Module):
     def _call(self, from_words: bool = False) -> dict[str, Any]:
         """Returns the arguments that `dispatch.choose` needs for a call."""
         encoder, lstm = self._token_embedder, self._elmo_lstm
-        plain = is_plain(lstm, ElmoLstm) and (from_words or is_plain(encoder, ElmoCharacterEncoder))
-        if not plain:
+        tokens_plain = (
+            is_plain(self._word_embedding, nn.Embedding) if from_words else is_plain(encoder, ElmoCharacterEncoder)
+        )
+        if not (tokens_plain and is_plain(lstm, ElmoLstm)):
             return {"parameters": (), "plain": False}
         tensors = [self._word_embedding.weight] if from_words else encoder._tensors()
         return {"parameters": tensors + lstm._tensors(), "recurrent_dropout": lstm._has_dropout()}

@@ -13,7 +13,7 @@ import torch
 
 from elmo_fast import native
 from elmo_fast.bench import gpu, implementations, limits, machine, report, sizes, suites, texts
-from elmo_fast.weights.options import read_options
+from elmo_fast.weights import read_options
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import argparse
 from elmo_fast import models
 from elmo_fast.cli.messages import say
 from elmo_fast.cli.stop_signals import StopSignals
+from elmo_fast.outputs.hdf5 import check_output_path
 from elmo_fast.weights import read_options, read_weights
 from elmo_fast.weights.weight_file import write_weight_file
 
@@ -31,6 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace, signals: StopSignals) -> int:
     """Runs the command; see `elmo_fast.cli.command.main` for what its errors become."""
+    check_output_path(arguments.output, arguments.overwrite)  # before anything takes time
     options_file, weight_file = models.resolve(arguments.model)
     options = read_options(options_file)
     size = write_weight_file(

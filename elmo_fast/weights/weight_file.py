@@ -8,10 +8,10 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
+from elmo_fast.outputs.hdf5 import check_output_path
 from elmo_fast.weights.allennlp_format import BiLmWeights
 from elmo_fast.weights.options import Options
 
@@ -31,11 +31,10 @@ def write_weight_file(
         the size of the file in bytes.
     Raises:
         FileExistsError: it exists and `overwrite` is false, or it is no regular file.
+        FileNotFoundError: its folder does not exist.
         OSError: it could not be written.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and (not overwrite or not target.is_file()):
-        raise FileExistsError(f"{path}: the output file exists already")
+    target = check_output_path(path, overwrite)
     temporary = target.parent / f".{uuid.uuid4().hex}.elmo-fast"
     checksum = 0
     try:
@@ -47,11 +46,14 @@ def write_weight_file(
             size = file.tell()
             file.seek(12)
             file.write(struct.pack("<I", checksum))
+        check_output_path(path, overwrite)  # it may have been created meanwhile
         os.replace(temporary, target)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             temporary.unlink()
     return size
 

@@ -254,3 +254,11 @@ def test_allennlps_name(random_model) -> None:  # type: ignore[no-untyped-def]
     bilm = ElmoBiLm(*random_model())
     assert bilm.num_layers == 3
     assert bilm.get_output_dim() == 12
+
+
+def test_a_hook_on_the_cached_words_is_called(random_model) -> None:  # type: ignore[no-untyped-def]
+    plain, hooked = (ElmoBiLm(*random_model(), vocab_to_cache=["<pad>", "word"]) for _ in range(2))
+    hooked._word_embedding.register_forward_hook(lambda module, inputs, output: 2 * output)
+    ids, words = batch_to_ids([["word"]]), torch.tensor([[1]])
+    actual, expected = (bilm(ids, words)["activations"][0][0, 1] for bilm in (hooked, plain))
+    assert torch.equal(actual, 2 * expected)

@@ -63,6 +63,10 @@ def test_it_appears_whole_or_not_at_all(random_model, tmp_path: Path, monkeypatc
     with pytest.raises(FileExistsError, match="model.elmo: the output file exists already"):
         write_weight_file(path, options, weights)
 
+    for wrong, message in ((path / "x.elmo", "there is no folder"), (tmp_path, "not a regular file")):
+        with pytest.raises(OSError, match=message):
+            write_weight_file(wrong, options, weights, overwrite=True)
+
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
