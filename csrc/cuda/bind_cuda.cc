@@ -162,15 +162,12 @@ void bind_cuda(py::module_& m) {
 
   py::class_<gpu::PersistentPlan>(m, "PersistentPlan", py::module_local())
       .def_readonly("blocks", &gpu::PersistentPlan::blocks)
-      .def_readonly("rows", &gpu::PersistentPlan::rows)
-      .def_readonly("cells_per_block", &gpu::PersistentPlan::cells_per_block)
-      .def_readonly("outputs_per_block", &gpu::PersistentPlan::outputs_per_block)
-      .def_readonly("held_cells", &gpu::PersistentPlan::held_cells)
-      .def_readonly("held_outputs", &gpu::PersistentPlan::held_outputs)
-      .def_readonly("shared_bytes", &gpu::PersistentPlan::shared_bytes)
-      .def_readonly("held", &gpu::PersistentPlan::held);
+      .def_readonly("groups", &gpu::PersistentPlan::groups)
+      .def_readonly("tiles", &gpu::PersistentPlan::tiles)
+      .def_readonly("shared_bytes", &gpu::PersistentPlan::shared_bytes);
+  m.attr("PERSISTENT_ROWS") = gpu::kPersistentRows;
   m.def("plan_persistent", &gpu::plan_persistent, py::arg("device"), py::arg("projection_dim"), py::arg("cell_size"),
-        py::arg("weight_bytes"), py::arg("n_rows"), py::arg("threads") = gpu::kPersistentThreads);
+        py::arg("weight_bytes"), py::arg("n_rows"));
   m.def(
       "prepare_persistent",
       [](int device, Storage storage, const gpu::PersistentPlan& plan) {
@@ -232,6 +229,10 @@ void bind_cuda(py::module_& m) {
   pointers(layer, "slots", &Layer::slots, 4, Address::kOptional);
   pointers(layer, "below", &Layer::below, 2, Address::kOptional);
   pointers(layer, "above", &Layer::above, 2, Address::kOptional);
+  pointers(layer, "fragments", &Layer::fragments, kVectorBytes);
+  pointer(layer, "stored_h", &Layer::stored_h, kVectorBytes);
+  pointer(layer, "partials", &Layer::partials, kVectorBytes);
+  pointer(layer, "n_steps", &Layer::n_steps);
   pointer(layer, "out", &Layer::out, 2);
   pointer(layer, "lengths", &Layer::lengths);
   pointer(layer, "rows", &Layer::rows);
@@ -260,6 +261,8 @@ void bind_cuda(py::module_& m) {
          int first_step, int last_step, uintptr_t stream) {
         check_layer(p);
         if (plan.blocks < 1) throw py::value_error("plan: expected one with blocks, got 0");
+        if (!p.fragments[0] || !p.fragments[1] || !p.stored_h || !p.partials)
+          throw py::value_error("layer: an address of the persistent kernel has not been set");
         check_pointer("first_of_step", first_of_step, 4);
         py::gil_scoped_release release;
         const gpu::CurrentDevice current(device);

@@ -58,6 +58,11 @@ struct LstmLayerParams {
   float* h;                    // (2, n_rows, padded projection_dim)
   float* c;                    // (2, n_rows, cell_size)
   float* m;                    // (2, n_rows, padded cell_size)
+  // For the persistent kernel alone, which rounds h to the storage type.
+  const void* fragments[2];  // (blocks, 16-byte words): each block's weights as tensor cores read them
+  void* stored_h;            // (2, n_rows, projection_dim padded to kTile)
+  float* partials;           // (2, kPersistentRows, blocks, the same): scratch memory
+  const int32_t* n_steps;    // on the device: the number of steps, if it is fewer than those launched; or null
   float cell_clip, proj_clip;  // 0: none
   int n_rows, num_timesteps, projection_dim, cell_size;
   int64_t first_token;

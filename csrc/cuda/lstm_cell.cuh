@@ -130,6 +130,23 @@ GPU_DEVICE void update_cell(const LstmLayerParams& p, const Step& s, int first_r
   }
 }
 
+// Clips an output of the projection, adds the skip connection, and stores it; returns h.
+template <class T>
+GPU_DEVICE float finish_output(const LstmLayerParams& p, const Step& s, const TileRow& at, int output, float h) {
+  if (!mutated(Mutant::kProjClip)) h = clip(h, p.proj_clip);
+  const int d = s.direction;
+  p.h[(static_cast<int64_t>(d) * p.n_rows + at.row) * padded(p.projection_dim) + output] = h;
+  const int64_t token = at.token * p.projection_dim + output;
+  float y = h;
+  if (p.below[d] && !mutated(Mutant::kSkipOmitted)) y += to_float(static_cast<const T*>(p.below[d])[token]);
+  if (p.above[d]) store(static_cast<T*>(p.above[d]) + token, y);
+  const bool backward = d == 1 && !mutated(Mutant::kReverseTime);
+  const int64_t time = backward ? p.lengths[at.row] - 1 - s.number : s.number;
+  const int64_t position = (static_cast<int64_t>(p.rows[at.row]) * p.num_timesteps + time) * 2 + d;
+  store(static_cast<T*>(p.out) + position * p.projection_dim + output, y);
+  return h;
+}
+
 // Computes outputs first_output to first_output + 3 of R rows; the whole block takes part, and its warps divide the
 // sum.
 //   w: (4, padded cell_size) weights; rows beyond projection_dim are not read
@@ -166,16 +183,7 @@ GPU_DEVICE void project_outputs(const LstmLayerParams& p, const Step& s, int fir
   if (!at.live || !holds(Mutant::kOutputBound, output < p.projection_dim)) return;
   float h = 0.0f;
   for (int i = 0; i < n_warps; ++i) h += partials[i * 4 * R + thread()];
-  if (!mutated(Mutant::kProjClip)) h = clip(h, p.proj_clip);
-  const int d = s.direction;
-  p.h[(static_cast<int64_t>(d) * p.n_rows + at.row) * padded(p.projection_dim) + output] = h;
-  const int64_t token = at.token * p.projection_dim + output;
-  if (p.below[d] && !mutated(Mutant::kSkipOmitted)) h += to_float(static_cast<const T*>(p.below[d])[token]);
-  if (p.above[d]) store(static_cast<T*>(p.above[d]) + token, h);
-  const bool backward = d == 1 && !mutated(Mutant::kReverseTime);
-  const int64_t time = backward ? p.lengths[at.row] - 1 - s.number : s.number;
-  const int64_t position = (static_cast<int64_t>(p.rows[at.row]) * p.num_timesteps + time) * 2 + d;
-  store(static_cast<T*>(p.out) + position * p.projection_dim + output, h);
+  finish_output<T>(p, s, at, output, h);
 }
 
 }  // namespace gpu

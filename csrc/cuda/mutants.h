@@ -28,12 +28,23 @@ namespace gpu {
   X(kProjectLength)          \
   X(kProjClip)               \
   X(kPartialsBarrier)        \
-  X(kPartialsReuseBarrier)   \
   X(kSkipOmitted)            \
   X(kReverseTime)            \
-  X(kHeldBound)              \
-  X(kStageReuseBarrier)      \
-  X(kGridSyncCells)          \
+  X(kAheadRowBound)          \
+  X(kAheadLength)            \
+  X(kPersistentCellBound)    \
+  X(kPersistentRowBound)     \
+  X(kSumsBarrier)            \
+  X(kUpdateRowBound)         \
+  X(kUpdateLength)           \
+  X(kPersistentCellClip)     \
+  X(kFinishRowBound)         \
+  X(kFinishLength)           \
+  X(kPersistentOutputBound)  \
+  X(kPersistentStageBarrier) \
+  X(kSumsReadyBarrier)       \
+  X(kCellsReadyBarrier)      \
+  X(kGridSyncPartials)       \
   X(kGridSyncOutputs)
 
 enum class Mutant : int {

@@ -2,52 +2,33 @@
 
 #include <algorithm>
 
-#include "cuda/kernel_params.h"
-
 namespace elmo_fast {
 namespace gpu {
-namespace {
 
-int ceil_div(int a, int b) { return (a + b - 1) / b; }
-
-}  // namespace
-
-PersistentLayout persistent_layout(const PersistentPlan& plan, int projection_dim, int cell_size, size_t weight_bytes) {
-  const size_t row = static_cast<size_t>(padded(projection_dim));
+PersistentLayout persistent_layout(int groups, int tiles, int projection_dim) {
+  const auto size = static_cast<size_t>(padded_to_tile(projection_dim));
+  const auto rows = static_cast<size_t>(8 * tiles);
   PersistentLayout at;
-  at.outputs = static_cast<size_t>(plan.held_cells) * 4 * row * weight_bytes;
-  at.staged =
-      at.outputs + static_cast<size_t>(plan.held_outputs) * static_cast<size_t>(padded(cell_size)) * weight_bytes;
-  at.partials = at.staged + static_cast<size_t>(plan.rows) * row * sizeof(float);
+  at.projection = static_cast<size_t>(32 * groups) * size * 2;
+  at.m = at.projection + size * kTile * 2;
+  at.staged = at.m + rows * kTile * 2;
+  const size_t sums = static_cast<size_t>(kPersistentWarps * 2 * tiles) * 512;
+  at.end = at.staged + std::max(rows * (size * 2 + 64), sums);
   return at;
 }
 
 PersistentPlan plan_persistent(const DeviceProperties& device, int projection_dim, int cell_size, size_t weight_bytes,
-                               int n_rows, int threads) {
+                               int n_rows) {
   PersistentPlan plan;
-  plan.threads = threads;
-  plan.rows = tile_rows(n_rows);
-  const size_t row = static_cast<size_t>(padded(projection_dim));
-  const size_t cell_bytes = 4 * row * weight_bytes;
-  const size_t output_bytes = static_cast<size_t>(padded(cell_size)) * weight_bytes;
-  const size_t activations =
-      (static_cast<size_t>(plan.rows) * row + 4 * static_cast<size_t>(plan.rows * plan.threads / 32)) * sizeof(float);
-  if (!device.cooperative || device.shared_bytes < activations) return plan;
-  plan.cells_per_block = ceil_div(cell_size, device.multiprocessors);
-  plan.outputs_per_block = ceil_div(ceil_div(projection_dim, device.multiprocessors), 4) * 4;
-  const size_t room = device.shared_bytes - activations;
-  plan.held_cells = static_cast<int>(std::min<size_t>(static_cast<size_t>(plan.cells_per_block), room / cell_bytes));
-  const size_t rest = room - static_cast<size_t>(plan.held_cells) * cell_bytes;
-  plan.held_outputs =
-      static_cast<int>(std::min<size_t>(static_cast<size_t>(plan.outputs_per_block), rest / output_bytes / 4 * 4));
-  const size_t held =
-      static_cast<size_t>(plan.held_cells) * cell_bytes + static_cast<size_t>(plan.held_outputs) * output_bytes;
-  plan.shared_bytes = held + activations;
-  plan.held =
-      static_cast<double>(held) / static_cast<double>(static_cast<size_t>(plan.cells_per_block) * cell_bytes +
-                                                      static_cast<size_t>(plan.outputs_per_block) * output_bytes);
-  if (plan.held >= kWorthwhile)
-    plan.blocks = std::max(ceil_div(cell_size, plan.cells_per_block), ceil_div(projection_dim, plan.outputs_per_block));
+  if (!device.cooperative || device.capability < kTensorCoreCapability || weight_bytes != 2) return plan;
+  for (const int groups : {1, 2, 4}) {
+    const int blocks = (cell_size + 8 * groups - 1) / (8 * groups);
+    if (blocks > device.multiprocessors) continue;
+    for (int tiles = n_rows <= 8 ? 1 : n_rows <= 16 ? 2 : 4; tiles > 0; tiles /= 2) {
+      const size_t bytes = persistent_layout(groups, tiles, projection_dim).end;
+      if (bytes <= device.shared_bytes) return {blocks, groups, tiles, bytes};
+    }
+  }
   return plan;
 }
 

@@ -1,18 +1,9 @@
-// The contents of shared memory in the persistent LSTM kernel: one block per multiprocessor, each with a slice of the
-// cells (the four gate rows of W_h) and of the outputs (rows of W_P) that it computes at every step.
+// What the persistent LSTM kernel needs: one block per multiprocessor, each of which keeps its cells' weights in shared
+// memory for all steps of a direction: the four gate rows of W_h, and the columns of W_P.
 //
-// The arithmetic for the original model (cell_size 4096, projection_dim 512) in 16 bits and tiles of 8 rows, whose
-// activations take 17 KiB. A cell is 4 KiB of W_h, an output 8 KiB of W_P:
-//
-//   |          | multiprocessors | KiB per block | cells, outputs per block | held: cells, outputs | part held |
-//   | H100     |             132 |           227 |               32,      4 |         32,        4 |      1.00 |
-//   | A100     |             108 |           163 |               38,      8 |         36,        0 |      0.67 |
-//   | RTX 4090 |             128 |            99 |               32,      4 |         20,        0 |      0.50 |
-//   | L4       |              58 |            99 |               71,     12 |         20,        0 |      0.21 |
-//
-// Weights that are not held are read at every step, from the L2 cache if they fit. If less than kWorthwhile is held,
-// saving two launches per step does not pay, and launch_lstm_steps, which spreads over more warps, is used instead: on
-// the L4, and in float32 for all but small models. tests/gpu_emu/plan_cases.cc has these numbers.
+// The original model (cell_size 4096, projection_dim 512) has 32 cells per block, 128 blocks: 128 KiB of W_h and 32 KiB
+// of W_P each, beside 37 KiB of activations. This fits on an H100 (132 multiprocessors, 227 KiB) but not on an A100 (108,
+// 163 KiB), where the step kernels run instead. The published small and medium models fit on both.
 #pragma once
 
 #include <cstddef>
@@ -22,31 +13,33 @@
 namespace elmo_fast {
 namespace gpu {
 
-constexpr double kWorthwhile = 0.5;
-constexpr int kPersistentThreads = 256;
+constexpr int kPersistentWarps = 8;
+constexpr int kPersistentRows = 64;        // rows between two meetings of all blocks
+constexpr int kTensorCoreCapability = 80;  // the oldest with products of bfloat16, 16 x 8 x 16
+constexpr int kTile = 32;                  // projection_dim is padded to a multiple of this
 
 struct PersistentPlan {
   int blocks = 0;  // 0: do not use the kernel
-  int threads = kPersistentThreads;
-  int rows = 0;  // rows per tile: 1, 4 or 8
-  int cells_per_block = 0, outputs_per_block = 0;
-  int held_cells = 0, held_outputs = 0;  // how many of these are in shared memory
+  int groups = 0;  // of 8 cells per block: 1, 2 or 4; depends on the model and the device alone
+  int tiles = 0;   // of 8 rows that are multiplied at a time: 1, 2 or 4
   size_t shared_bytes = 0;
-  double held = 0.0;  // held fraction of the recurrent weights
 };
 
-// Offsets of the arrays that follow the held cells in a block's shared memory.
+// Offsets in a block's shared memory, which begins with the fragments of W_h.
 struct PersistentLayout {
-  size_t outputs, staged, partials;
+  size_t projection, m, staged, end;
 };
-PersistentLayout persistent_layout(const PersistentPlan& plan, int projection_dim, int cell_size, size_t weight_bytes);
+PersistentLayout persistent_layout(int groups, int tiles, int projection_dim);
 
 // Returns the plan for a device and the largest number of rows that run at a step.
+//   weight_bytes: 2, else there is no plan: tensor cores multiply float16 and bfloat16.
 PersistentPlan plan_persistent(const DeviceProperties& device, int projection_dim, int cell_size, size_t weight_bytes,
-                               int n_rows, int threads = kPersistentThreads);
+                               int n_rows);
 
-// Returns how many rows a kernel multiplies at a time.
+// Returns how many rows the kernels without tensor cores multiply at a time.
 constexpr int tile_rows(int n_rows) { return n_rows == 1 ? 1 : n_rows <= 4 ? 4 : 8; }
+
+constexpr int padded_to_tile(int n) { return (n + kTile - 1) / kTile * kTile; }
 
 }  // namespace gpu
 }  // namespace elmo_fast

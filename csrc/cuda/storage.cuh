@@ -25,6 +25,13 @@ GPU_DEVICE void store(Bfloat16* p, float x) {  // rounds to nearest, ties to eve
   p->bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
 }
 
+GPU_DEVICE void multiply_add(Half, float (&d)[4], const Words4& a, uint32_t b0, uint32_t b1) {
+  multiply_fragments<Operand::kFloat16>(d, a, b0, b1);
+}
+GPU_DEVICE void multiply_add(Bfloat16, float (&d)[4], const Words4& a, uint32_t b0, uint32_t b1) {
+  multiply_fragments<Operand::kBfloat16>(d, a, b0, b1);
+}
+
 // The number of values in 16 bytes, the widest load.
 template <class T>
 constexpr int kVector = 16 / static_cast<int>(sizeof(T));

@@ -51,13 +51,11 @@ class CudaBackend(ReferenceBackend):
         packed = packed_bilm(bilm) if word_inputs is None else None
         if packed is None:
             return super().bilm(bilm, inputs, word_inputs, slot)
-        state = _own_state(bilm._elmo_lstm, slot, len(inputs), packed.gpu.device)
         if bilm._cuda_graphs:
             check_char_ids(inputs, packed.encoder.max_characters)
-            # Clamped, so that an id outside the range of int32 does not become a valid one.
-            char_ids = inputs.to(packed.gpu.device, torch.int64).clamp(-1, packed.encoder.n_ids)
-            activations, mask = bilm._graphs.get(packed).forward(char_ids, state)
+            activations, mask, state = bilm._graphs.get(packed).forward(inputs, slot.initial, slot.keep)
         else:
+            state = _own_state(bilm._elmo_lstm, slot, len(inputs), packed.gpu.device)
             # The only point that waits for the device: the host plans the batch, so it needs the ids.
             activations, mask = packed.forward(char_ids_array(inputs.cpu(), packed.encoder.max_characters), state)
         slot.final = state
@@ -98,8 +96,9 @@ def packed_lstm(lstm: Any) -> tuple[CudaDevice, CudaLstm]:
 
     def pack(tensors: Sequence[Tensor]) -> CudaLstm:
         with storage.gpu.guard():
+            groups = storage.gpu.persistent_groups(storage.dtype, lstm.hidden_size, lstm.cell_size)
             packed = CudaLstm.pack(
-                storage.dtype, lstm_layers(tensors), lstm._cell_clip, lstm._proj_clip, lstm.use_skip_connections
+                storage.dtype, lstm_layers(tensors), lstm._cell_clip, lstm._proj_clip, lstm.use_skip_connections, groups
             )
             storage.gpu.finish()
         return packed

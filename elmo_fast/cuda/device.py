@@ -126,12 +126,17 @@ class CudaDevice:
             raise ValueError(f"{name}: expected {_text(*expected)}, got {_text(*got)}{layout}")
         return tensor.data_ptr()
 
+    def persistent_groups(self, dtype: torch.dtype, projection_dim: int, cell_size: int) -> int:
+        """Returns in how many groups of 8 cells a block of the persistent kernel holds its weights; 0 if it cannot run."""
+        plan = self.kernels.plan_persistent(self.properties, projection_dim, cell_size, dtype.itemsize, 1)
+        return plan.groups if plan.blocks else 0
+
     def persistent_plan(self, dtype: torch.dtype, projection_dim: int, cell_size: int, n_rows: int) -> Any:
-        """Returns a launchable plan for the persistent LSTM kernel, or None if it cannot run or is not worthwhile."""
+        """Returns a launchable plan for the persistent LSTM kernel, or None if it cannot run."""
         plan = self.kernels.plan_persistent(self.properties, projection_dim, cell_size, dtype.itemsize, n_rows)
         if plan.blocks == 0:
             return None
-        key = (dtype, projection_dim, cell_size, plan.rows)
+        key = (dtype, projection_dim, cell_size, plan.tiles)
         if key not in self._fits:
             try:
                 self.kernels.prepare_persistent(self.number, self.storage(dtype), plan)

@@ -39,30 +39,43 @@ class GraphedBiLm:
         self._graphs: OrderedDict[tuple[int, int], _Graph] = OrderedDict()
         self._done: torch.cuda.Event | None = None  # end of the previous call, which may have used another stream
 
-    def forward(self, char_ids: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
+    def forward(self, char_ids: Tensor, initial: State | None, keep: bool) -> tuple[Tensor, Tensor, State | None]:
         """Same as `CudaBiLm.forward_padded`, but returns new tensors every time.
 
         Args:
-            char_ids: (batch_size, num_timesteps, max_characters) integers on the device.
-            state: the initial state, overwritten with the final state. None starts from zero.
+            char_ids: (batch_size, num_timesteps, max_characters) integers, on any device.
+            initial: the initial state, which is not changed. None starts from zero.
+            keep: whether the final state is wanted; it is if there is an initial one.
+        Returns:
+            The activations, the mask, and the final state or None.
         """
         size = bucket(*char_ids.shape[:2])
         with self._lock, self.bilm.gpu.guard():
             graph = self._graphs.get(size)
             if graph is None:
                 while len(self._graphs) >= MOST_GRAPHS:
-                    self._graphs.popitem(last=False)
+                    self._drop_oldest()
                 graph = self._graphs[size] = _Graph(self.bilm, *size, char_ids.shape[2])
             self._graphs.move_to_end(size)
             device = self.bilm.gpu.device
             if device.type != "cuda":
-                return graph.run(char_ids, state)
+                return graph.run(char_ids, initial, keep)
             stream = torch.cuda.current_stream(device)
             if self._done is not None:
                 stream.wait_event(self._done)
-            results = graph.run(char_ids, state)
+            results = graph.run(char_ids, initial, keep)
             self._done = stream.record_event()
             return results
+
+    def _drop_oldest(self) -> None:
+        """Drops a graph. Its memory may be used again at once, so its last call must have ended, on whatever stream."""
+        if self._done is not None:
+            self._done.synchronize()
+        self._graphs.popitem(last=False)
+
+    def __del__(self) -> None:
+        if self._done is not None:
+            self._done.synchronize()
 
 
 class GraphCache:
@@ -90,32 +103,42 @@ class _Graph:
         # Normal tensors, because later calls write into them, in inference mode or not.
         with torch.inference_mode(False), torch.no_grad():
             # All are kept in attributes: a graph uses their addresses, but keeps alive only what was made inside it.
-            self._char_ids = gpu.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int32)
+            self._char_ids = gpu.zeros(batch_size, num_timesteps, max_characters, dtype=torch.int64)
             self._state = bilm.zero_state(batch_size)
+            self._is_zero = True
+            self._used = (0, 0)  # rows and tokens of the previous batch
             self._markers = bilm.markers()
             self._bilm = bilm
             self._replay = capture(gpu.device, self._run)
 
-    def _run(self) -> tuple[Tensor, Tensor]:
-        return self._bilm.forward_padded(self._char_ids, self._markers, self._state)
+    def _run(self) -> tuple[Tensor, ...]:
+        # Clamped, so that an id outside the range of int32 does not become a valid one.
+        char_ids = self._char_ids.clamp(-1, self._bilm.encoder.n_ids).int()
+        state = tuple(part.clone() for part in self._state)
+        return *self._bilm.forward_padded(char_ids, self._markers, state), *state
 
-    def run(self, char_ids: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
+    def run(self, char_ids: Tensor, initial: State | None, keep: bool) -> tuple[Tensor, Tensor, State | None]:
         batch_size, num_timesteps, _ = char_ids.shape
-        self._char_ids.zero_()
-        self._char_ids[:batch_size, :num_timesteps].copy_(char_ids)
-        for k, own in enumerate(self._state):
-            own.zero_()
-            if state is not None:
-                own[:, :batch_size].copy_(state[k])
-        out, mask = self._replay()
-        if state is not None:
-            for own, part in zip(self._state, state, strict=True):
-                part.copy_(own[:, :batch_size])
+        if batch_size < self._used[0] or num_timesteps < self._used[1]:
+            self._char_ids.zero_()
+        self._char_ids[:batch_size, :num_timesteps].copy_(char_ids, non_blocking=True)
+        self._used = batch_size, num_timesteps
+        if initial is not None:
+            for own, part in zip(self._state, initial, strict=True):
+                own[:, :batch_size].copy_(part)
+            self._is_zero = False
+        elif not self._is_zero:
+            for own in self._state:
+                own.zero_()
+            self._is_zero = True
+        out, mask, *final = self._replay()
         shown = slice(batch_size), slice(num_timesteps + 2)
-        return out[(slice(None), *shown)].clone(memory_format=torch.contiguous_format), mask[shown].clone()
+        out = out[(slice(None), *shown)].clone(memory_format=torch.contiguous_format)
+        state = tuple(part[:, :batch_size].clone() for part in final) if keep or initial is not None else None
+        return out, mask[shown].clone(), state
 
 
-def capture(device: torch.device, run: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[], tuple[Tensor, Tensor]]:
+def capture(device: torch.device, run: Callable[[], tuple[Tensor, ...]]) -> Callable[[], tuple[Tensor, ...]]:
     """Captures a call. Returns a function that replays it and returns its results in the same tensors every time.
 
     On devices other than CUDA, returns `run` itself.
@@ -135,7 +158,7 @@ def capture(device: torch.device, run: Callable[[], tuple[Tensor, Tensor]]) -> C
         with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             results = run()
 
-    def replay() -> tuple[Tensor, Tensor]:
+    def replay() -> tuple[Tensor, ...]:
         graph.replay()
         return results
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elmo_fast.cuda.device import CudaDevice
-from elmo_fast.cuda.pack import CudaLstm, DirectionWeights, padded
+from elmo_fast.cuda.pack import TILE, CudaLstm, DirectionWeights, padded
 from elmo_fast.cuda.plan import CHUNK_TOKENS, BatchPlan
 from elmo_fast.state import State
 
@@ -36,16 +36,18 @@ def run_bilstm(
     if plan.n_rows == 0:
         return
     below: Tensor | None = None
+    persistent = None
+    if weights.layers[0][0].fragments is not None:
+        persistent = gpu.persistent_plan(weights.dtype, weights.projection_dim, weights.cell_size, plan.n_rows)
     for number, layer in enumerate(weights.layers):
         above = None
         if number + 1 < len(weights.layers):
             # Zeros, because when only the device knows the lengths, positions beyond them are included in the next
             # layer's product, although the result is never used.
             above = gpu.zeros(2, plan.n_tokens, weights.projection_dim, dtype=weights.dtype)
-        buffers = _Buffers(gpu, weights, plan, state, number)
+        buffers = _Buffers(gpu, weights, plan, state, number, persistent)
         params = buffers.params(out[number], below if weights.use_skip_connections else None, above)
         inputs = _Inputs(gpu, layer, plan, table if below is None else below, from_table=below is None)
-        persistent = gpu.persistent_plan(weights.dtype, weights.projection_dim, weights.cell_size, plan.n_rows)
         for first_step, last_step in inputs.chunks():
             xw = inputs.product(first_step, last_step)  # kept alive until the kernels are launched
             inputs.describe(params, xw, first_step)
@@ -116,21 +118,36 @@ class _Inputs:
         first, second = self._layer
         params.state_weights = first.state.data_ptr(), second.state.data_ptr()
         params.projection_weights = first.projection.data_ptr(), second.projection.data_ptr()
+        if first.fragments is not None and second.fragments is not None:
+            params.fragments = first.fragments.data_ptr(), second.fragments.data_ptr()
 
 
 class _Buffers:
-    """The state of a layer in the order of the plan's rows, and the outputs of its cells: float32, zero-padded."""
+    """The state of a layer in the order of the plan's rows, and the outputs of its cells: float32, zero-padded.
 
-    def __init__(self, gpu: CudaDevice, weights: CudaLstm, plan: BatchPlan, state: State | None, number: int) -> None:
+    The persistent kernel has h in the storage dtype, too, and scratch memory for partial sums.
+    """
+
+    def __init__(
+        self, gpu: CudaDevice, weights: CudaLstm, plan: BatchPlan, state: State | None, number: int, persistent: Any
+    ) -> None:
         self._gpu, self._weights, self._plan = gpu, weights, plan
         n, projection_dim, cell_size = plan.n_rows, weights.projection_dim, weights.cell_size
         self.h = gpu.zeros(2, n, padded(projection_dim))
         self.c = gpu.zeros(2, n, cell_size)
         self.m = gpu.zeros(2, n, padded(cell_size))
+        self.stored_h = self.partials = None
         if state is not None:
             for buffer, part, size in ((self.h, state[0], projection_dim), (self.c, state[1], cell_size)):
                 rows = part[number].index_select(0, plan.rows)
                 buffer[:, :, :size] = rows.view(n, 2, size).transpose(0, 1)
+        if persistent is not None:
+            size = -(-projection_dim // TILE) * TILE
+            self.stored_h = gpu.zeros(2, n, size, dtype=weights.dtype)
+            if state is not None:
+                self.stored_h[:, :, :projection_dim] = self.h[:, :, :projection_dim]
+            rows_at_once = gpu.kernels.PERSISTENT_ROWS
+            self.partials = gpu.empty(2, rows_at_once, persistent.blocks, size, dtype=torch.float32)
 
     def store(self, state: State, number: int) -> None:
         rows = self._plan.rows.long()
@@ -150,6 +167,10 @@ class _Buffers:
         params.lengths = gpu.address("lengths", plan.lengths, torch.int32, plan.n_rows)
         params.rows = gpu.address("rows", plan.rows, torch.int32, plan.n_rows)
         params.h, params.c, params.m = self.h.data_ptr(), self.c.data_ptr(), self.m.data_ptr()
+        if self.stored_h is not None and self.partials is not None:
+            params.stored_h, params.partials = self.stored_h.data_ptr(), self.partials.data_ptr()
+            if plan.device_n_steps is not None:
+                params.n_steps = gpu.address("n_steps", plan.device_n_steps, torch.int32)
         params.cell_clip, params.proj_clip = weights.cell_clip, weights.proj_clip
         params.n_rows, params.num_timesteps = plan.n_rows, plan.num_timesteps
         params.projection_dim, params.cell_size = weights.projection_dim, weights.cell_size

@@ -15,6 +15,10 @@ PADDING = 8
 """Rows of recurrent weights are padded with zeros to a multiple of this, because kernels read 16 bytes at a time."""
 
 
+TILE = 32
+"""The persistent kernel pads projection_dim, and the cells of a block, to a multiple of this."""
+
+
 def padded(n: int) -> int:
     """Returns `n` rounded up to a multiple of `PADDING`."""
     return -(-n // PADDING) * PADDING
@@ -90,12 +94,15 @@ class DirectionWeights:
         input, bias: (4 * cell_size, input_size) and (4 * cell_size,), used by torch's product for many steps at once.
         state: (4 * cell_size, padded(projection_dim)).
         projection: (projection_dim, padded(cell_size)).
+        fragments: state and projection once more, in the order of `fragments`, or None if the persistent kernel cannot
+            run.
     """
 
     input: Tensor
     bias: Tensor
     state: Tensor
     projection: Tensor
+    fragments: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -117,12 +124,13 @@ class CudaLstm:
         cell_clip: float,
         proj_clip: float,
         use_skip_connections: bool,
+        groups: int = 0,
     ) -> CudaLstm:
         """Packs tensors, shaped as in `elmo_fast.reference.lstm`, in the given storage dtype.
 
-        Tensors that already have this dtype and need no padding are not copied.
+        `groups` is the persistent plan's, 0 without one. Tensors that already have this dtype and need no padding are not copied.
         """
-        packed = tuple(tuple(_direction(tensors, dtype) for tensors in pair) for pair in layers)
+        packed = tuple(tuple(_direction(tensors, dtype, groups) for tensors in pair) for pair in layers)
         projection = layers[0][0][3]
         return cls(packed, cell_clip, proj_clip, use_skip_connections, *projection.shape)
 
@@ -136,9 +144,43 @@ def _stored(pair: WeightAndBias, dtype: torch.dtype) -> WeightAndBias:
     return weight.detach().to(dtype).contiguous(), bias.detach().to(dtype).contiguous()
 
 
-def _direction(tensors: LstmTensors, dtype: torch.dtype) -> DirectionWeights:
+def fragments(state: Tensor, projection: Tensor, groups: int) -> Tensor:
+    """Arranges recurrent weights by blocks of the persistent kernel, in the order in which its lanes read them.
+
+    A block has `8 * groups` cells. A lane reads 16 bytes for each product of 16 x 16 weights; of every 32 values of k,
+    lane l multiplies the 8 from 8 * (l % 4) on, so that it reads h 16 bytes at a time, too.
+
+    Args:
+        state: (4 * cell_size, projection_dim), float16 or bfloat16.
+        projection: (projection_dim, cell_size).
+    Returns:
+        (blocks, values): the fragments of W_h, then those of W_P, with zeros where sizes are padded.
+    """
+    projection_dim, cell_size = projection.shape
+    n = 8 * groups
+    missing, cells_missing = -projection_dim % TILE, -cell_size % n
+    gates = F.pad(state.view(4, cell_size, projection_dim), (0, missing, 0, cells_missing))
+    size, n_blocks = projection_dim + missing, (cell_size + cells_missing) // n
+    # (g, o over i, f; row half; block; group; cell; k by 32; lane % 4; product; k + 8; k + 1)
+    split = gates.reshape(2, 2, n_blocks, groups, 8, size // TILE, 4, 2, 2, 2)
+    first = split.permute(2, 3, 0, 5, 7, 4, 6, 8, 1, 9).reshape(n_blocks, -1)
+    columns = F.pad(projection, (0, cells_missing, 0, missing)).view(size, n_blocks, n)
+    columns = F.pad(columns, (0, TILE - n))
+    # (outputs by 16; row half; output; block; lane % 4; product; k + 8; k + 1)
+    split = columns.reshape(size // 16, 2, 8, n_blocks, 4, 2, 2, 2)
+    second = split.permute(3, 0, 5, 2, 4, 6, 1, 7).reshape(n_blocks, -1)
+    return torch.cat([first, second], dim=1).contiguous()
+
+
+def _direction(tensors: LstmTensors, dtype: torch.dtype, groups: int) -> DirectionWeights:
     input_weight, state_weight, bias, projection = (tensor.detach().to(dtype) for tensor in tensors)
-    return DirectionWeights(input_weight.contiguous(), bias.contiguous(), _padded(state_weight), _padded(projection))
+    return DirectionWeights(
+        input_weight.contiguous(),
+        bias.contiguous(),
+        _padded(state_weight),
+        _padded(projection),
+        fragments(state_weight, projection, groups) if groups else None,
+    )
 
 
 def _padded(weight: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ class BatchPlan:
         lengths, rows: (n_rows,) int32 on the device: the length of each row and its number in the batch, longest first.
         slots: (2, n_tokens) int32 on the device: for each direction, the table row that each token reads.
         device_first_of_step: `first_of_step` on the device, int32.
+        device_n_steps: () int32 on the device: the number of steps, where only the device knows it; or None.
     """
 
     batch_size: int
@@ -42,6 +43,7 @@ class BatchPlan:
     rows: Tensor
     slots: Tensor
     device_first_of_step: Tensor
+    device_n_steps: Tensor | None = None
 
     @property
     def n_rows(self) -> int:
@@ -126,4 +128,5 @@ def plan_padded(gpu: CudaDevice, lengths: Tensor, num_timesteps: int) -> BatchPl
         device_first_of_step=torch.arange(
             0, (num_timesteps + 1) * batch_size, batch_size, dtype=torch.int32, device=gpu.device
         ),
+        device_n_steps=lengths.max(),
     )

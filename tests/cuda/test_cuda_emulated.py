@@ -233,7 +233,7 @@ def test_graphs_are_few(device, random_model) -> None:  # type: ignore[no-untype
     device()
     graphed = GraphedBiLm(packed_bilm(ElmoBiLm(*random_model())))
     graphed._graphs.update({(-i, 0): object() for i in range(MOST_GRAPHS)})
-    graphed.forward(batch_to_ids([["a"]]), None)
+    graphed.forward(batch_to_ids([["a"]]), None, False)
     assert len(graphed._graphs) == MOST_GRAPHS and (1, 8) in graphed._graphs and (0, 0) not in graphed._graphs
 
 

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int kWarpSize = 32;
 
-enum class Waits { kNot, kShuffle, kBlock, kGrid, kDone };
+enum class Waits { kNot, kShuffle, kProduct, kBlock, kGrid, kDone };
 
 struct Block;
 
@@ -34,6 +34,10 @@ struct Thread {
   Waits waits = Waits::kNot;
   float value = 0.0f;  // of a shuffle: offered, then received
   int bits = 0;
+  Words4 a{};  // of a product: this lane's fragments
+  uint32_t b[2] = {};
+  float sums[4] = {};
+  Operand operand = Operand::kFloat16;
   struct SharedArray* wanted = nullptr;  // waits for it to get its memory
   std::unique_ptr<Fiber> fiber;
 };
@@ -116,6 +120,44 @@ bool finish_shuffles(Block& block) {
   return any;
 }
 
+float element(uint32_t word, int i, Operand operand) {
+  const auto bits = static_cast<uint16_t>(i == 0 ? word & 0xffffu : word >> 16);
+  return operand == Operand::kFloat16 ? half_to_float(bits) : word_to_float(static_cast<uint32_t>(bits) << 16);
+}
+
+// Multiplies the fragments of a warp: row r of a is in lanes 4 (r % 8) to 4 (r % 8) + 3, column c of b in lanes 4 c to
+// 4 c + 3.
+void multiply(const std::vector<Thread*>& lanes) {
+  float products[kWarpSize][4];
+  for (size_t lane = 0; lane < kWarpSize; ++lane) {
+    for (size_t i = 0; i < 4; ++i) {
+      const size_t row = lane / 4, column = lane % 4 * 2 + i % 2;
+      float sum = 0.0f;
+      for (size_t t = 0; t < 4; ++t) {
+        const Thread &x = *lanes[row * 4 + t], &y = *lanes[column * 4 + t];
+        const uint32_t a[2] = {i < 2 ? x.a.x : x.a.y, i < 2 ? x.a.z : x.a.w};
+        for (size_t pair = 0; pair < 2; ++pair)
+          for (int e = 0; e < 2; ++e) sum += element(a[pair], e, x.operand) * element(y.b[pair], e, y.operand);
+      }
+      products[lane][i] = lanes[lane]->sums[i] + sum;
+    }
+  }
+  for (size_t lane = 0; lane < kWarpSize; ++lane) std::copy_n(products[lane], 4, lanes[lane]->sums);
+}
+
+// Lets a warp continue when all its lanes are at a product.
+bool finish_products(Block& block) {
+  bool any = false;
+  for (size_t begin = 0; begin < block.threads.size(); begin += kWarpSize) {
+    const std::vector<Thread*> lanes = threads_of(block, begin, begin + kWarpSize);
+    if (lanes.size() != kWarpSize || !all(lanes, Waits::kProduct)) continue;
+    multiply(lanes);
+    for (Thread* lane : lanes) lane->waits = Waits::kNot;
+    any = true;
+  }
+  return any;
+}
+
 bool finish_barrier(const std::vector<Thread*>& threads, Waits kind, Order* order) {
   if (!all(threads, kind)) return false;
   ++order->generation;
@@ -126,6 +168,7 @@ bool finish_barrier(const std::vector<Thread*>& threads, Waits kind, Order* orde
 [[noreturn]] void report_deadlock(const std::vector<Thread*>& threads) {
   std::string text = std::string(grid->name) + ": deadlock:";
   const std::pair<Waits, const char*> kinds[] = {{Waits::kShuffle, "at a shuffle"},
+                                                 {Waits::kProduct, "at a product"},
                                                  {Waits::kBlock, "at a block's barrier"},
                                                  {Waits::kGrid, "at a grid's barrier"},
                                                  {Waits::kDone, "done"}};
@@ -161,6 +204,7 @@ void run_blocks(std::vector<std::unique_ptr<Block>>& blocks) {
     if (any) continue;
     for (auto& block : blocks) {
       any |= finish_shuffles(*block);
+      any |= finish_products(*block);
       any |= finish_barrier(threads_of(*block, 0, block->threads.size()), Waits::kBlock, &block->order);
     }
     if (grid->config.cooperative) any |= finish_barrier(threads, Waits::kGrid, &grid->order);
@@ -234,6 +278,15 @@ float shuffle_xor(float value, int bits) {
   current->bits = bits;
   wait(Waits::kShuffle);
   return current->value;
+}
+
+void multiply_fragments(Operand operand, float (&d)[4], const Words4& a, uint32_t b0, uint32_t b1) {
+  current->operand = operand;
+  current->a = a;
+  current->b[0] = b0, current->b[1] = b1;
+  std::copy_n(d, 4, current->sums);
+  wait(Waits::kProduct);
+  std::copy_n(current->sums, 4, d);
 }
 
 void* shared_array(const void* declaration, size_t bytes) { return take_shared(declaration, 0, bytes); }

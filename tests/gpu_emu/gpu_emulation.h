@@ -39,6 +39,16 @@ Position position();  // a copy, so that no kernel reads the emulator's memory, 
 void block_barrier();
 void grid_barrier();
 float shuffle_xor(float value, int bits);
+inline Words4 load_exchanged(const Words4* p) { return *p; }
+inline Floats4 load_exchanged(const Floats4* p) { return *p; }
+
+enum class Operand { kFloat16, kBfloat16 };
+// Exact products and float32 sums of a warp's fragments, laid out as csrc/cuda/gpu.cuh describes.
+void multiply_fragments(Operand operand, float (&d)[4], const Words4& a, uint32_t b0, uint32_t b1);
+template <Operand kOperand>
+void multiply_fragments(float (&d)[4], const Words4& a, uint32_t b0, uint32_t b1) {
+  multiply_fragments(kOperand, d, a, b0, b1);
+}
 // Shared memory of this declaration: exactly this many bytes, filled with 0xff, so that reading a value that was never
 // written gives NaN, and reading beyond the end is found by AddressSanitizer.
 void* shared_array(const void* declaration, size_t bytes);

@@ -16,6 +16,7 @@ struct Sizes {
   bool has_slots = false;        // the input product is shared by equal words
   bool as_graph = false;         // all rows run at every step, and the kernel checks their lengths
   bool is_last = false;          // no layer above, and none below
+  int groups = 1;                // of 8 cells in a block of the persistent kernel
 };
 
 template <class T>
@@ -33,6 +34,32 @@ Array<T> random_weights(int n_rows, int row_size) {
   return w;
 }
 
+// The weights of the persistent kernel's blocks, one value at a time: where a lane finds it for its products.
+//   state: (4 * C, padded P); projection: (P, padded C)
+template <class T>
+Array<T> fragments_of(const Array<T>& state, const Array<T>& projection, int P, int C, int groups) {
+  const int size = padded_to_tile(P), cells = 8 * groups, n_blocks = (C + cells - 1) / cells;
+  const size_t n_state = product(4 * cells, size), each = n_state + product(size, kTile);
+  Array<T> all = zeros<T>(static_cast<size_t>(n_blocks) * each);
+  // The place, in 16 bits, of k within a row's fragments: 32 values of k are two products, each with 8 values a lane.
+  const auto place = [](int row, int k) {
+    const int lane = row % 8 * 4 + k / 8 % 4, second = k / 4 % 2, upper = k / 2 % 2;
+    return ((k / 32 * 2 + second) * 32 + lane) * 8 + upper * 4 + row / 8 * 2 + k % 2;
+  };
+  for (int j = 0; j < C; ++j) {
+    T* block = all.get() + static_cast<size_t>(j / cells) * each;
+    const int own = j % cells;
+    for (int gate = 0; gate < 4; ++gate)
+      for (int k = 0; k < P; ++k)
+        block[product(own / 8 * 2 + gate / 2, 16 * size) + static_cast<size_t>(place(gate % 2 * 8 + own % 8, k))] =
+            state.data[product(gate * C + j, padded(P)) + static_cast<size_t>(k)];
+    for (int o = 0; o < P; ++o)
+      block[n_state + product(o / 16, 16 * kTile) + static_cast<size_t>(place(o % 16, own))] =
+          projection.data[product(o, padded(C)) + static_cast<size_t>(j)];
+  }
+  return all;
+}
+
 // One layer and all that its kernels read and write.
 template <class T>
 struct Layer {
@@ -41,11 +68,14 @@ struct Layer {
 
   const Sizes sizes;
   const int P, C, n, steps;
+  const int32_t n_steps = steps;
   std::vector<int32_t> first_of_step{0};
   int tokens = 0;
   Pair<T> state_weights, projection_weights, xw, below, above;
   Array<T> out;
-  Array<float> h, c, m;
+  Array<float> h, c, m, partials;
+  Pair<T> fragments;
+  Array<T> stored_h;
   Array<int32_t> lengths, rows, offsets;
   Pair<int32_t> slots;
   LstmLayerParams p{};
@@ -67,6 +97,10 @@ struct Layer {
         h(zeros<float>(product(2 * n, padded(P)))),
         c(random_array<float>(product(2 * n, C), 0.3f)),
         m(zeros<float>(product(2 * n, padded(C)))),
+        partials(product(2 * kPersistentRows * ((C + 8 * s.groups - 1) / (8 * s.groups)), padded_to_tile(P))),
+        fragments{fragments_of(state_weights[0], projection_weights[0], P, C, s.groups),
+                  fragments_of(state_weights[1], projection_weights[1], P, C, s.groups)},
+        stored_h(zeros<T>(product(2 * n, padded_to_tile(P)))),
         lengths(static_cast<size_t>(n)),
         rows(static_cast<size_t>(n)),
         offsets(first_of_step.size()),
@@ -76,6 +110,10 @@ struct Layer {
     for (int i = 0; i < 2 * n; ++i)
       for (int j = 0; j < P; ++j)
         h.data[product(i, padded(P)) + static_cast<size_t>(j)] = static_cast<float>(generator()() % 100) / 400.0f;
+    for (int i = 0; i < 2 * n; ++i)
+      for (int j = 0; j < P; ++j)
+        store(&stored_h.data[product(i, padded_to_tile(P)) + static_cast<size_t>(j)],
+              h.data[product(i, padded(P)) + static_cast<size_t>(j)]);
     std::copy_n(h.get(), h.size, first_h.get());
     std::copy_n(c.get(), c.size, first_c.get());
     std::copy_n(s.lengths.data(), n, lengths.get());
@@ -85,11 +123,12 @@ struct Layer {
       for (size_t i = 0; i < direction.size; ++i) direction.data[i] = static_cast<int32_t>(generator()() % kWords);
     for (int d = 0; d < 2; ++d) {
       p.state_weights[d] = state_weights[d].get(), p.projection_weights[d] = projection_weights[d].get();
-      p.xw[d] = xw[d].get();
+      p.xw[d] = xw[d].get(), p.fragments[d] = fragments[d].get();
       if (s.has_slots) p.slots[d] = slots[d].get();
       if (!s.is_last) p.below[d] = below[d].get(), p.above[d] = above[d].get();
     }
     p.out = out.get(), p.lengths = lengths.get(), p.rows = rows.get();
+    p.stored_h = stored_h.get(), p.partials = partials.get(), p.n_steps = &n_steps;
     p.h = h.get(), p.c = c.get(), p.m = m.get();
     p.cell_clip = kCellClip, p.proj_clip = kProjClip;
     p.n_rows = n, p.num_timesteps = steps, p.projection_dim = P, p.cell_size = C;
@@ -117,23 +156,17 @@ struct Layer {
         launch_lstm_steps(storage_of<T>(), p, first_of_step.data(), first, last, nullptr);
         continue;
       }
-      // Three blocks, each of which holds some of its cells and none or some of its outputs.
-      const size_t cell = product(4, padded(P)) * sizeof(T), output = static_cast<size_t>(padded(C)) * sizeof(T);
-      const size_t activations =
-          product(tile_rows(n), padded(P)) * sizeof(float) + product(4 * tile_rows(n), 2) * sizeof(float);
-      const size_t cells = static_cast<size_t>((C + 2) / 3);
-      const size_t held = sizes.as_graph ? cells * cell + 4 * output : (cells - 1) * cell;
-      const DeviceProperties device{"test", 90, 3, activations + held, true};
-      const PersistentPlan plan = plan_persistent(device, P, C, sizeof(T), n, 64);
+      const DeviceProperties device{"test", 90, (C + 8 * sizes.groups - 1) / (8 * sizes.groups), size_t{227} << 10, true};
+      const PersistentPlan plan = plan_persistent(device, P, C, sizeof(T), n);
       set_device(device);
-      if (!plan.blocks) throw std::logic_error("no plan");
+      if (plan.groups != sizes.groups) throw std::logic_error("another plan than expected");
       prepare_persistent(storage_of<T>(), plan, device);
       launch_lstm_persistent(storage_of<T>(), p, plan, offsets.get(), first, last, nullptr);
       set_device({"emulated", 90, 4, size_t{64} << 10, true});
     }
   }
 
-  std::string compare_all() const {
+  std::string compare_all(bool persistent) const {
     std::vector<double> y(out.size, 0.0), final_h(h.size, 0.0), final_c(c.size, 0.0);
     std::vector<double> expected_above[2];
     for (int d = 0; d < 2; ++d) expected_above[d].assign(above[static_cast<size_t>(d)].size, std::nan(""));
@@ -141,8 +174,8 @@ struct Layer {
       for (int r = 0; r < n; ++r) run_row(static_cast<size_t>(d), r, &y, &final_h, &final_c, &expected_above[d]);
     const double bound = tolerance<T>() * (std::is_same_v<T, float> ? 4 : 1);
     std::string problem = compare("out", out, y, bound);
-    if (problem.empty()) problem = compare("h", h, final_h, 2e-5);
-    if (problem.empty()) problem = compare("c", c, final_c, 2e-5);
+    if (problem.empty()) problem = compare("h", h, final_h, persistent ? bound : 2e-5);
+    if (problem.empty()) problem = compare("c", c, final_c, persistent ? bound : 2e-5);
     for (size_t d = 0; d < 2 && problem.empty() && !sizes.is_last; ++d)
       problem = compare("above", above[d], expected_above[d], bound);
     return problem;
@@ -194,22 +227,28 @@ struct Layer {
 template <class T>
 void add_cases(std::vector<Case>* all) {
   // Sizes odd and even; more rows than one tile, one row, and tiles of four; every warp has cells.
+  std::vector<int32_t> many(70, 1);
+  std::fill_n(many.begin(), 68, 2);
   const std::pair<const char*, Sizes> sizes[] = {
       {"ragged", {13, 19, {5, 5, 3, 3, 2, 2, 2, 1, 1, 1}}}, {"one row", {16, 24, {4}, false, false, true}},
       {"words shared", {6, 17, {4, 3, 1}, true}},           {"as a graph", {9, 18, {4, 3, 1, 1, 1}, false, true}},
       {"long rows", {270, 11, {3, 2}, false, true}},
+      {"many rows", {20, 40, many, false, true, false, 2}},
+      {"wide blocks", {33, 60, {3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1}, false, true, false, 4}},
   };
   for (const auto& [name, s] : sizes) {
     // The storage decides how weights are read, and no more.
     if (!std::is_same_v<T, float> && !s.is_last && !s.as_graph) continue;
-    for (const bool persistent : {false, true})
+    for (const bool persistent : {false, true}) {
+      if (persistent ? std::is_same_v<T, float> : s.groups > 1) continue;
       all->push_back({std::string(persistent ? "lstm_persistent " : "lstm_steps ") + name_of<T>() + " " + name,
                       [s = s, persistent] {
                         generator().seed(7);
                         Layer<T> layer(s);
                         layer.run(persistent);
-                        return layer.compare_all();
+                        return layer.compare_all(persistent);
                       }});
+    }
   }
 }
 

@@ -1,4 +1,3 @@
-#include <cmath>
 #include <cstdio>
 
 #include "cases.h"
@@ -8,31 +7,29 @@ namespace {
 
 using namespace elmo_fast::gpu;
 
-// The table of persistent_plan.h: the original model in 16 bits, tiles of 8 rows.
+// What persistent_plan.h says of GPUs and models.
 std::string check_plans() {
+  const DeviceProperties h100{"H100", 90, 132, 227 << 10, true}, a100{"A100", 80, 108, 163 << 10, true};
+  const DeviceProperties t4{"T4", 75, 40, 64 << 10, true}, alone{"no grids", 90, 132, 227 << 10, false};
   const struct {
-    DeviceProperties device;
-    int cells, outputs, held_cells, held_outputs;
-    double held;
-    bool used;
+    const DeviceProperties& device;
+    int projection_dim, cell_size;
+    size_t weight_bytes;
+    int n_rows, blocks, groups, tiles;
   } expected[] = {
-      {{"H100", 90, 132, 227 << 10, true}, 32, 4, 32, 4, 1.0, true},
-      {{"A100", 80, 108, 163 << 10, true}, 38, 8, 36, 0, 0.67, true},
-      {{"RTX 4090", 89, 128, 99 << 10, true}, 32, 4, 20, 0, 0.50, true},
-      {{"L4", 89, 58, 99 << 10, true}, 71, 12, 20, 0, 0.21, false},
-      {{"without grids that synchronise", 90, 132, 227 << 10, false}, 0, 0, 0, 0, 0.0, false},
+      {h100, 512, 4096, 2, 1, 128, 4, 1},  {h100, 512, 4096, 2, 16, 128, 4, 2}, {h100, 512, 4096, 2, 500, 128, 4, 4},
+      {h100, 512, 4096, 4, 1, 0, 0, 0},    {a100, 512, 4096, 2, 1, 0, 0, 0},    {a100, 128, 1024, 2, 17, 64, 2, 4},
+      {a100, 256, 2048, 2, 9, 64, 4, 2},   {t4, 128, 1024, 2, 1, 0, 0, 0},      {alone, 128, 1024, 2, 1, 0, 0, 0},
+      {h100, 600, 4096, 2, 500, 128, 4, 2}, {h100, 1024, 4096, 2, 1, 0, 0, 0},
   };
   for (const auto& e : expected) {
-    const PersistentPlan plan = plan_persistent(e.device, 512, 4096, 2, 64);
-    const bool equal = plan.cells_per_block == e.cells && plan.outputs_per_block == e.outputs &&
-                       plan.held_cells == e.held_cells && plan.held_outputs == e.held_outputs &&
-                       std::fabs(plan.held - e.held) < 0.005 && (plan.blocks > 0) == e.used &&
-                       plan.shared_bytes <= e.device.shared_bytes && plan.blocks <= e.device.multiprocessors;
+    const PersistentPlan plan = plan_persistent(e.device, e.projection_dim, e.cell_size, e.weight_bytes, e.n_rows);
+    const bool equal = plan.blocks == e.blocks && plan.groups == e.groups && plan.tiles == e.tiles &&
+                       plan.shared_bytes <= e.device.shared_bytes;
     if (equal) continue;
     char text[200];
-    std::snprintf(text, sizeof text, "%s: got %d cells, %d outputs, held %d and %d, part %.3f, %d blocks, %zu bytes",
-                  e.device.name.c_str(), plan.cells_per_block, plan.outputs_per_block, plan.held_cells,
-                  plan.held_outputs, plan.held, plan.blocks, plan.shared_bytes);
+    std::snprintf(text, sizeof text, "%s, %d rows: got %d blocks of %d groups, %d tiles, %zu bytes", e.device.name.c_str(),
+                  e.n_rows, plan.blocks, plan.groups, plan.tiles, plan.shared_bytes);
     return text;
   }
   return "";

@@ -26,10 +26,9 @@ KERNELS = {
     "kCharCnn": "char_cnn",
     "kHighway": "highway",
     "kMix": "scalar_mix",
-    "kHeld": "lstm_persistent float",
-    "kGridSync": "lstm_persistent float",
-    "kStageReuse": "lstm_persistent float",
-    "kPartialsReuse": "lstm_persistent float",
+    **dict.fromkeys(
+        ("kAhead", "kPersistent", "kSums", "kUpdate", "kFinish", "kCellsReady", "kGridSync"), "lstm_persistent bfloat16"
+    ),
 }
 
 
