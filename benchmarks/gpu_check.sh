@@ -12,9 +12,9 @@ minutes=${1:-8}
 card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1 | tr -c 'A-Za-z0-9\n' '_')
 out=${2:-benchmarks/results/gpu/${card:?no GPU: nvidia-smi shows none}}
 mkdir -p "$out"
+rm -f "$out"/{facts,numbers,profile,bench,sanitizers,summary}.txt
 export PYTHONUNBUFFERED=1 PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}$PWD CUDA_MODULE_LOADING=LAZY
 export ELMO_FAST_BENCHMARK_CACHE=${ELMO_FAST_BENCHMARK_CACHE:-/tmp/elmo_fast_models}
-scratch=$(mktemp -d)
 
 left() { echo $((minutes * 60 - SECONDS)); }
 stage() { # limit in seconds, least seconds that must be left, file, command...
@@ -44,9 +44,6 @@ if [ $right -ne 0 ]; then
   echo "wrong numbers: nothing is timed" | tee -a "$out/summary.txt"
   exit 1
 fi
-if [ -n "${ELMO_FAST_GPU_PROBE:-}" ]; then
-  stage 35 60 probe.txt bash -c "nvcc -std=c++17 -O3 -gencode=arch=compute_90a,code=sm_90a -o $scratch/probe $ELMO_FAST_GPU_PROBE && $scratch/probe"
-fi
 wait $model
 stage 75 40 profile.txt python3 benchmarks/gpu_profile.py --seconds 0.3 --output "$out/profile.json"
 stage 80 50 bench.txt python3 -m elmo_fast bench --device cuda --model original --suite table --precision float32 bfloat16 \
@@ -57,6 +54,5 @@ for tool in memcheck racecheck synccheck initcheck; do
     python3 tests/cuda/gpu_smoke.py 2) & pids+=($!)
 done
 wait "${pids[@]}"
-rm -rf "$scratch"
 cat "$out/summary.txt"
 exit $((right || tests))

@@ -109,6 +109,30 @@ def lstm_steps(
     last_step: int,
     stream: int,
 ) -> None: ...
+def lstm_product_cells(
+    device: int,
+    storage: Storage,
+    layer: LstmLayerParams,
+    values: int,
+    m: int,
+    in_float: bool,
+    step: int,
+    n_active: int,
+    first_token: int,
+    stream: int,
+) -> None: ...
+def lstm_product_outputs(
+    device: int,
+    storage: Storage,
+    layer: LstmLayerParams,
+    values: int,
+    m: int,
+    in_float: bool,
+    step: int,
+    n_active: int,
+    first_token: int,
+    stream: int,
+) -> None: ...
 def lstm_persistent(
     device: int,
     storage: Storage,

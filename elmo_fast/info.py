@@ -16,11 +16,13 @@ from elmo_fast.precision import PRECISIONS
 def build_info() -> dict[str, Any]:
     """Describes this installation.
 
+    It does not initialise CUDA, so that a process may call it and then fork.
+
     Returns:
         A dictionary with the keys version, isas_built and isas_available (lists of instruction set names), isa (the one
         in use), precisions (for each precision, the one that actually runs with this instruction set), cuda_built
-        (whether native CUDA kernels are built in), cuda_devices (the number of devices that they can see), num_threads,
-        compiler, and torch and numpy (their versions).
+        (whether native CUDA kernels are built in), cuda_devices (the number of devices that
+        torch can see, 0 without the kernels), num_threads, compiler, and torch and numpy (their versions).
     """
     return {
         "version": __version__,
@@ -29,7 +31,7 @@ def build_info() -> dict[str, Any]:
         "isa": _cpu.get_isa(),
         "precisions": {precision: precision_in_use(precision) for precision in PRECISIONS},
         "cuda_built": cuda.is_built(),
-        "cuda_devices": cuda.device_count(),
+        "cuda_devices": torch.cuda.device_count() if cuda.is_built() else 0,
         "num_threads": get_num_threads(),
         "compiler": _cpu.compiler(),
         "torch": torch.__version__,

@@ -19,6 +19,8 @@ using gpu::Storage;
 
 constexpr size_t kVectorBytes = 16;  // alignment of the arrays that kernels read a vector at a time
 
+constexpr int kMostGridRows = 65535;  // CUDA's limit of a grid's second dimension
+
 enum class Address { kNeeded, kOptional };
 
 void check_pointer(const char* name, uintptr_t value, size_t alignment, Address kind = Address::kNeeded) {
@@ -255,6 +257,31 @@ void bind_cuda(py::module_& m) {
       },
       py::arg("device"), py::arg("storage"), py::arg("layer"), py::arg("first_of_step"), py::arg("first_step"),
       py::arg("last_step"), py::arg("stream"));
+  for (const bool cells : {true, false})
+    m.def(
+        cells ? "lstm_product_cells" : "lstm_product_outputs",
+        [cells](int device, Storage storage, const Layer& p, uintptr_t values, uintptr_t out, bool in_float, int step,
+                int n_active, int64_t first_token, uintptr_t stream) {
+          check_layer(p);
+          check_pointer("values", values, 2);
+          check_pointer("m", out, 2, cells ? Address::kNeeded : Address::kOptional);
+          if (!p.stored_h) throw py::value_error("layer: stored_h has not been set");
+          if (n_active < 1 || n_active > p.n_rows || n_active > kMostGridRows)
+            throw py::value_error("n_active: expected 1 to " + std::to_string(std::min(p.n_rows, kMostGridRows)) +
+                                  " rows, got " + std::to_string(n_active));
+          const gpu::LstmProduct product{reinterpret_cast<const void*>(values),
+                                         reinterpret_cast<void*>(out),
+                                         in_float,
+                                         step,
+                                         n_active,
+                                         first_token};
+          py::gil_scoped_release release;
+          const gpu::CurrentDevice current(device);
+          (cells ? gpu::launch_lstm_product_cells : gpu::launch_lstm_product_outputs)(storage, p, product,
+                                                                                      stream_of(stream));
+        },
+        py::arg("device"), py::arg("storage"), py::arg("layer"), py::arg("values"), py::arg("m"), py::arg("in_float"),
+        py::arg("step"), py::arg("n_active"), py::arg("first_token"), py::arg("stream"));
   m.def(
       "lstm_persistent",
       [](int device, Storage storage, const Layer& p, const gpu::PersistentPlan& plan, uintptr_t first_of_step,

@@ -73,19 +73,21 @@ GPU_DEVICE Floats4 load_exchanged(const Floats4* p) { return __ldcg(p); }
 enum class Operand { kFloat16, kBfloat16 };
 
 // d += a b on tensor cores, of a warp's fragments: a 16 x 16, b 16 x 8, d 16 x 8. Lane l has, of a, rows l / 4 and
-// l / 4 + 8 (x, z: the first; y, w: the second), of b column l / 4, each at k = 2 (l % 4) and the next (x, y, b0), and 8
-// further (z, w, b1); and of d rows l / 4 and l / 4 + 8, columns 2 (l % 4) and the next.
+// l / 4 + 8 (x, z: the first; y, w: the second), of b column l / 4, each at k = 2 (l % 4) and the next (x, y, b0), and
+// 8 further (z, w, b1); and of d rows l / 4 and l / 4 + 8, columns 2 (l % 4) and the next.
 template <Operand kOperand>
 GPU_DEVICE void multiply_fragments(float (&d)[4], const Words4& a, uint32_t b0, uint32_t b1) {
 #if __CUDA_ARCH__ >= 800
   if constexpr (kOperand == Operand::kFloat16)
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
   else
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 #else
   __trap();  // no plan has this kernel on an older device
 #endif

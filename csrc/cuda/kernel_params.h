@@ -49,23 +49,32 @@ struct LstmLayerParams {
   const void* state_weights[2];       // (4 * cell_size, padded projection_dim)
   const void* projection_weights[2];  // (projection_dim, padded cell_size)
   const void* xw[2];                  // (rows of the chunk's input product, 4 * cell_size), bias included
-  const int32_t* slots[2];     // (tokens): each token's row of xw; null: the tokens from first_token on, in order
-  const void* below[2];        // (tokens, projection_dim): the layer's input, added to its output; or null
-  void* above[2];              // (tokens, projection_dim): the next layer's input, or null
-  void* out;                   // (batch_size, num_timesteps, 2 * projection_dim)
-  const int32_t* lengths;      // (rows)
-  const int32_t* rows;         // (rows): each row's number in the batch
-  float* h;                    // (2, n_rows, padded projection_dim)
-  float* c;                    // (2, n_rows, cell_size)
-  float* m;                    // (2, n_rows, padded cell_size)
-  // For the persistent kernel alone, which rounds h to the storage type.
-  const void* fragments[2];  // (blocks, 16-byte words): each block's weights as tensor cores read them
-  void* stored_h;            // (2, n_rows, projection_dim padded to kTile)
-  float* partials;           // (2, kPersistentRows, blocks, the same): scratch memory
-  const int32_t* n_steps;    // on the device: the number of steps, if it is fewer than those launched; or null
+  const int32_t* slots[2];  // (tokens): each token's row of xw; null: the tokens from first_token on, in order
+  const void* below[2];     // (tokens, projection_dim): the layer's input, added to its output; or null
+  void* above[2];           // (tokens, projection_dim): the next layer's input, or null
+  void* out;                // (batch_size, num_timesteps, 2 * projection_dim)
+  const int32_t* lengths;   // (rows)
+  const int32_t* rows;      // (rows): each row's number in the batch
+  float* h;                 // (2, n_rows, padded projection_dim)
+  float* c;                 // (2, n_rows, cell_size)
+  float* m;                 // (2, n_rows, padded cell_size)
+  const int32_t* n_steps;   // on the device: the number of steps, if it is fewer than those launched; or null
+  // The persistent kernel and the products read h in the storage type; the rest is the persistent kernel's alone.
+  void* stored_h;              // (2, n_rows, projection_dim padded to kTile)
+  const void* fragments[2];    // (blocks, 16-byte words): each block's weights as tensor cores read them
+  float* partials;             // (2, kPersistentRows, blocks, projection_dim padded to kTile): scratch memory
   float cell_clip, proj_clip;  // 0: none
   int n_rows, num_timesteps, projection_dim, cell_size;
   int64_t first_token;
+};
+
+// A product of one step, which a library computed for both directions.
+struct LstmProduct {
+  const void* values;   // (2, n_active, 4 * cell_size) for the cells, (2, n_active, projection_dim) for the outputs
+  void* m;              // (2, n_active, cell_size) in the storage type: written for the cells
+  bool in_float;        // values are float32, else of the storage type
+  int step, n_active;   // the first n_active rows run
+  int64_t first_token;  // of this step
 };
 
 constexpr int padded(int n) { return (n + kPadded - 1) / kPadded * kPadded; }

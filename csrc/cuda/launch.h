@@ -22,6 +22,12 @@ void launch_lstm_steps(Storage storage, const LstmLayerParams& params, const int
 void launch_lstm_persistent(Storage storage, const LstmLayerParams& params, const PersistentPlan& plan,
                             const int32_t* first_of_step, int first_step, int last_step, void* stream);
 
+// The two halves of one step around a library's products.
+void launch_lstm_product_cells(Storage storage, const LstmLayerParams& params, const LstmProduct& product,
+                               void* stream);
+void launch_lstm_product_outputs(Storage storage, const LstmLayerParams& params, const LstmProduct& product,
+                                 void* stream);
+
 // Prepares the current device for a plan; call it once, before the first launch. Throws gpu::Error if the plan's blocks
 // do not fit on the device at the same time.
 void prepare_persistent(Storage storage, const PersistentPlan& plan, const DeviceProperties& device);

@@ -18,6 +18,9 @@ struct Step {
   int64_t first_token;  // of this step
 };
 
+// Whether a step is launched for nothing, because the host did not know the number of steps.
+GPU_DEVICE bool beyond_end(const LstmLayerParams& p, const Step& s) { return p.n_steps && s.number >= *p.n_steps; }
+
 // A row of a tile at one step.
 struct TileRow {
   int row;

@@ -55,7 +55,8 @@ GPU_DEVICE Item item_of(int i) {
 }
 
 template <class T, int G, int NT>
-GPU_DEVICE void read_ahead(const Block<T, G, NT>& b, const Step& s, int first_row, Ahead<Block<T, G, NT>::kEach>* ahead) {
+GPU_DEVICE void read_ahead(const Block<T, G, NT>& b, const Step& s, int first_row,
+                           Ahead<Block<T, G, NT>::kEach>* ahead) {
   using B = Block<T, G, NT>;
 #pragma unroll
   for (int e = 0; e < B::kEach; ++e) {
@@ -67,7 +68,9 @@ GPU_DEVICE void read_ahead(const Block<T, G, NT>& b, const Step& s, int first_ro
       const TileRow at = tile_row(b.p, s, first_row + item.tile * 8 + item.lane % 4 * 2 + r, Mutant::kAheadRowBound,
                                   Mutant::kAheadLength);
       const bool reads = i < B::kItems && at.live && holds(Mutant::kPersistentCellBound, cell < b.p.cell_size);
-      const int64_t slot = !reads ? 0 : b.p.slots[s.direction] ? b.p.slots[s.direction][at.token] : at.token - b.p.first_token;
+      const int64_t slot = !reads                   ? 0
+                           : b.p.slots[s.direction] ? b.p.slots[s.direction][at.token]
+                                                    : at.token - b.p.first_token;
       const T* xw = static_cast<const T*>(b.p.xw[s.direction]) + slot * 4 * b.p.cell_size + cell;
 #pragma unroll
       for (int gate = 0; gate < 4; ++gate)
@@ -153,7 +156,8 @@ GPU_DEVICE void update_cells(const Block<T, G, NT>& b, const Step& s, int first_
       const TileRow at = tile_row(b.p, s, first_row + at_tile, Mutant::kUpdateRowBound, Mutant::kUpdateLength);
       if (!at.live || cell >= b.p.cell_size) continue;
       const float* xw = ahead.xw[e][r];
-      float state = sigmoid(gates[r][0] + xw[0]) * tanhf(gates[r][2] + xw[2]) + sigmoid(gates[r][1] + xw[1]) * ahead.c[e][r];
+      float state =
+          sigmoid(gates[r][0] + xw[0]) * tanhf(gates[r][2] + xw[2]) + sigmoid(gates[r][1] + xw[1]) * ahead.c[e][r];
       if (!mutated(Mutant::kPersistentCellClip)) state = clip(state, b.p.cell_clip);
       b.p.c[(static_cast<int64_t>(s.direction) * b.p.n_rows + at.row) * b.p.cell_size + cell] = state;
       store(reinterpret_cast<T*>(b.m) + at_tile * kTile + own, sigmoid(gates[r][3] + xw[3]) * tanhf(state));
@@ -221,13 +225,24 @@ GPU_DEVICE void finish_rows(const B& b, const Step& s, int first_row, int n_rows
     for (int bits = kWarp / 2; bits >= U; bits /= 2) sum = shuffle_add(sum, bits);
     const TileRow at = tile_row(b.p, s, first_row + row, Mutant::kFinishRowBound, Mutant::kFinishLength);
     if (part >= 4 || !at.live || !holds(Mutant::kPersistentOutputBound, output + part < b.p.projection_dim)) continue;
-    const float h = finish_output<T>(b.p, s, at, output + part, part == 0 ? sum.x : part == 1 ? sum.y : part == 2 ? sum.z : sum.w);
-    store(static_cast<T*>(b.p.stored_h) + (static_cast<int64_t>(s.direction) * b.p.n_rows + at.row) * b.size + output + part, h);
+    const float h = finish_output<T>(b.p, s, at, output + part,
+                                     part == 0   ? sum.x
+                                     : part == 1 ? sum.y
+                                     : part == 2 ? sum.z
+                                                 : sum.w);
+    store(static_cast<T*>(b.p.stored_h) + (static_cast<int64_t>(s.direction) * b.p.n_rows + at.row) * b.size + output +
+              part,
+          h);
   }
 }
 
 GPU_DEVICE void copy_words(const Words4* from, Words4* to, int n) {
   for (int i = thread(); i < n; i += kThreads) to[i] = from[i];
+}
+
+GPU_DEVICE Step step_at(const LstmPersistentParams& p, int number) {
+  const int64_t first_token = p.first_of_step[number];
+  return {number, p.direction, static_cast<int>(p.first_of_step[number + 1] - first_token), first_token};
 }
 
 template <class T, int G, int NT>
@@ -242,7 +257,8 @@ GPU_KERNEL void lstm_persistent_kernel(LstmPersistentParams p) {
   Words4* m = piece<Words4>(shared, p.at.m, static_cast<size_t>(B::kRows * 4));
   Words4* staged = piece<Words4>(shared, p.at.staged, (p.at.end - p.at.staged) / 16);
   const B b{p.layer, d, size, row_words, cells, outputs, m, staged, p.layer.partials};
-  const Words4* fragments = static_cast<const Words4*>(p.layer.fragments[d]) + static_cast<int64_t>(block_x()) * (n_cells + n_outputs);
+  const Words4* fragments =
+      static_cast<const Words4*>(p.layer.fragments[d]) + static_cast<int64_t>(block_x()) * (n_cells + n_outputs);
   copy_words(fragments, cells, n_cells);
   copy_words(fragments + n_cells, outputs, n_outputs);
   for (int i = thread(); i < B::kRows * 4; i += kThreads) m[i] = Words4{0, 0, 0, 0};
@@ -251,20 +267,24 @@ GPU_KERNEL void lstm_persistent_kernel(LstmPersistentParams p) {
   const int64_t buffer_size = static_cast<int64_t>(kPersistentRows) * n_blocks * size;
   int last_step = p.last_step, buffer = 0;
   if (p.layer.n_steps && *p.layer.n_steps < last_step) last_step = *p.layer.n_steps;
+  Ahead<B::kEach> ahead;
+  if (p.first_step < last_step) read_ahead(b, step_at(p, p.first_step), 0, &ahead);
   for (int number = p.first_step; number < last_step; ++number) {
-    const int64_t first_token = p.first_of_step[number];
-    const Step s{number, d, static_cast<int>(p.first_of_step[number + 1] - first_token), first_token};
+    const Step s = step_at(p, number);
     for (int first = 0; first < s.n_active; first += kPersistentRows) {
       const int n_rows = s.n_active - first < kPersistentRows ? s.n_active - first : kPersistentRows;
       float* partials = b.partials + buffer * buffer_size;
       for (int row = 0; row < n_rows; row += B::kRows) {
-        Ahead<B::kEach> ahead;
         stage(b, s, first + row);
-        read_ahead(b, s, first + row, &ahead);
         sync_block(Mutant::kPersistentStageBarrier);
         multiply_gates(b);
         sync_block(Mutant::kSumsReadyBarrier);
         update_cells(b, s, first + row, ahead);
+        // c of the next rows is that of this thread's own items, whichever rows these are.
+        if (first + row + B::kRows < s.n_active)
+          read_ahead(b, s, first + row + B::kRows, &ahead);
+        else if (number + 1 < last_step)
+          read_ahead(b, step_at(p, number + 1), 0, &ahead);
         sync_block(Mutant::kCellsReadyBarrier);
         multiply_outputs(b, n_blocks, partials + static_cast<int64_t>(row) * n_blocks * size);
       }
@@ -324,7 +344,7 @@ void prepare_persistent(Storage storage, const PersistentPlan& plan, const Devic
 
 void launch_lstm_persistent(Storage storage, const LstmLayerParams& layer, const PersistentPlan& plan,
                             const int32_t* first_of_step, int first_step, int last_step, void* stream) {
-  LstmPersistentParams p{layer,     first_of_step, 0,
+  LstmPersistentParams p{layer,      first_of_step, 0,
                          first_step, last_step,     persistent_layout(plan.groups, plan.tiles, layer.projection_dim)};
   with_kernel(storage, plan, [&](auto kernel) {
     for (p.direction = 0; p.direction < 2; ++p.direction)

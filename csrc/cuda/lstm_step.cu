@@ -25,6 +25,7 @@ GPU_KERNEL void lstm_cells_kernel(LstmStepParams p) {
   GPU_DYNAMIC_SHARED(shared);
   Step s = p.step;
   s.direction = block_z();
+  if (beyond_end(p.layer, s)) return;
   const int first_row = block_x() * R, row_size = padded(p.layer.projection_dim);
   float* staged = piece<float>(shared, 0, static_cast<size_t>(R * row_size));
   const float* h = p.layer.h + static_cast<int64_t>(s.direction) * p.layer.n_rows * row_size;
@@ -41,6 +42,7 @@ GPU_KERNEL void lstm_outputs_kernel(LstmStepParams p) {
   GPU_SHARED(float, partials, kWarps * 4 * R);
   Step s = p.step;
   s.direction = block_z();
+  if (beyond_end(p.layer, s)) return;
   const int first_output = 4 * block_y();
   const T* w = static_cast<const T*>(p.layer.projection_weights[s.direction]) +
                static_cast<int64_t>(first_output) * padded(p.layer.cell_size);

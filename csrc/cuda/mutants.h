@@ -44,6 +44,11 @@ namespace gpu {
   X(kPersistentStageBarrier) \
   X(kSumsReadyBarrier)       \
   X(kCellsReadyBarrier)      \
+  X(kProductLength)          \
+  X(kProductCellBound)       \
+  X(kProductCellClip)        \
+  X(kProductOutputLength)    \
+  X(kProductOutputBound)     \
   X(kGridSyncPartials)       \
   X(kGridSyncOutputs)
 

@@ -2,8 +2,8 @@
 // memory for all steps of a direction: the four gate rows of W_h, and the columns of W_P.
 //
 // The original model (cell_size 4096, projection_dim 512) has 32 cells per block, 128 blocks: 128 KiB of W_h and 32 KiB
-// of W_P each, beside 37 KiB of activations. This fits on an H100 (132 multiprocessors, 227 KiB) but not on an A100 (108,
-// 163 KiB), where the step kernels run instead. The published small and medium models fit on both.
+// of W_P each, beside 37 KiB of activations. This fits on an H100 (132 multiprocessors, 227 KiB) but not on an A100
+// (108, 163 KiB), where the step kernels run instead. The published small and medium models fit on both.
 #pragma once
 
 #include <cstddef>

@@ -4,8 +4,9 @@
 - `device` finds the kernels for a device.
 - `pack` arranges weights in the layout that the kernels read.
 - `plan` orders the tokens of a batch, on the host.
-- `encoder`, `lstm` and `mix` run the kernels, and `bilm` combines them.
+- `encoder`, `lstm` (with its `inputs` and `buffers`) and `mix` run the kernels, and `bilm` combines them.
 - `graphs` replays a whole forward pass as one CUDA graph.
+- `streams` orders calls on several streams that hand a state on.
 
-**None of this has been run on a GPU yet**: the tests run it on an emulator.
+Continuous integration runs it on an emulator, `tests/cuda/test_cuda_gpu.py` on a GPU.
 """

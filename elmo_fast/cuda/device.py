@@ -30,11 +30,6 @@ def is_built() -> bool:
     return _kernels is not None
 
 
-def device_count() -> int:
-    """Returns the number of CUDA devices that the native kernels can see; 0 without a driver or the module `_cuda`."""
-    return _kernels.device_count() if _kernels is not None else 0
-
-
 def cuda_device(device: torch.device) -> CudaDevice | None:
     """Returns the kernels for a device, or None if there are none, as on the CPU or without the module `_cuda`.
 
@@ -74,12 +69,17 @@ class CudaDevice:
         self.kernels = kernels
         self.device = device
         self.number = device.index or 0
-        kernels.check_device(self.number)
-        self.properties = kernels.device_properties(self.number)
+        # Under torch's guard, so that the kernels' runtime need not change the device itself: changing it back would
+        # make a context on the first GPU.
+        with self.guard():
+            kernels.check_device(self.number)
+            self.properties = kernels.device_properties(self.number)
         oldest, got = kernels.OLDEST_CAPABILITY / 10, self.properties.capability / 10
         if got < oldest:
             name = f"{device} ({self.properties.name})"
             raise RuntimeError(f"{name}: expected compute capability {oldest} or newer, got {got}")
+        version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+        self._unrounded = device.type == "cuda" and version >= (2, 8)
         self._fits: dict[tuple[Any, ...], bool] = {}
 
     def stream(self) -> int:
@@ -113,6 +113,15 @@ class CudaDevice:
         """Same as `empty`, but filled with zeros."""
         return torch.zeros(shape, dtype=dtype, device=self.device)
 
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Returns x times the transpose of a weight, for both directions: (2, n, k) by (2, m, k) is (2, n, m).
+
+        Of 16-bit operands it is float32 where torch can return the sums unrounded, from 2.8 on.
+        """
+        if self._unrounded and x.dtype != torch.float32:
+            return torch.bmm(x, weight.transpose(1, 2), out_dtype=torch.float32)
+        return torch.bmm(x, weight.transpose(1, 2))
+
     def address(self, name: str, tensor: Tensor, dtype: torch.dtype, *shape: int) -> int:
         """Returns the address of a tensor.
 
@@ -127,7 +136,7 @@ class CudaDevice:
         return tensor.data_ptr()
 
     def persistent_groups(self, dtype: torch.dtype, projection_dim: int, cell_size: int) -> int:
-        """Returns in how many groups of 8 cells a block of the persistent kernel holds its weights; 0 if it cannot run."""
+        """Returns how many groups of 8 cells a block of the persistent kernel holds; 0 if it cannot run."""
         plan = self.kernels.plan_persistent(self.properties, projection_dim, cell_size, dtype.itemsize, 1)
         return plan.groups if plan.blocks else 0
 

@@ -87,29 +87,30 @@ class CudaEncoder:
 
 
 @dataclass(frozen=True)
-class DirectionWeights:
-    """The packed weights of one direction of one layer.
+class LayerWeights:
+    """The packed weights of one layer, the forward direction first.
 
     Attributes:
-        input, bias: (4 * cell_size, input_size) and (4 * cell_size,), used by torch's product for many steps at once.
-        state: (4 * cell_size, padded(projection_dim)).
-        projection: (projection_dim, padded(cell_size)).
-        fragments: state and projection once more, in the order of `fragments`, or None if the persistent kernel cannot
-            run.
+        input, bias: for each direction (4 * cell_size, input_size) and (4 * cell_size,), used by torch's product for
+            many steps at once.
+        state: (2, 4 * cell_size, padded(projection_dim)).
+        projection: (2, projection_dim, padded(cell_size)).
+        fragments: state and projection once more for each direction, in the order of `fragments`, or None if the
+            persistent kernel cannot run.
     """
 
-    input: Tensor
-    bias: Tensor
+    input: tuple[Tensor, ...]
+    bias: tuple[Tensor, ...]
     state: Tensor
     projection: Tensor
-    fragments: Tensor | None
+    fragments: tuple[Tensor, ...] | None
 
 
 @dataclass(frozen=True)
 class CudaLstm:
-    """The packed weights of a biLSTM, (forward, backward) for each layer, and its options."""
+    """The packed weights of a biLSTM and its options."""
 
-    layers: tuple[tuple[DirectionWeights, DirectionWeights], ...]
+    layers: tuple[LayerWeights, ...]
     cell_clip: float
     proj_clip: float
     use_skip_connections: bool
@@ -128,15 +129,15 @@ class CudaLstm:
     ) -> CudaLstm:
         """Packs tensors, shaped as in `elmo_fast.reference.lstm`, in the given storage dtype.
 
-        `groups` is the persistent plan's, 0 without one. Tensors that already have this dtype and need no padding are not copied.
+        `groups` is the persistent plan's, 0 without one.
         """
-        packed = tuple(tuple(_direction(tensors, dtype, groups) for tensors in pair) for pair in layers)
+        packed = tuple(_layer(pair, dtype, groups) for pair in layers)
         projection = layers[0][0][3]
         return cls(packed, cell_clip, proj_clip, use_skip_connections, *projection.shape)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.layers[0][0].state.dtype
+        return self.layers[0].state.dtype
 
 
 def _stored(pair: WeightAndBias, dtype: torch.dtype) -> WeightAndBias:
@@ -172,20 +173,18 @@ def fragments(state: Tensor, projection: Tensor, groups: int) -> Tensor:
     return torch.cat([first, second], dim=1).contiguous()
 
 
-def _direction(tensors: LstmTensors, dtype: torch.dtype, groups: int) -> DirectionWeights:
-    input_weight, state_weight, bias, projection = (tensor.detach().to(dtype) for tensor in tensors)
-    return DirectionWeights(
-        input_weight.contiguous(),
-        bias.contiguous(),
-        _padded(state_weight),
-        _padded(projection),
-        fragments(state_weight, projection, groups) if groups else None,
+def _layer(pair: tuple[LstmTensors, LstmTensors], dtype: torch.dtype, groups: int) -> LayerWeights:
+    inputs, states, biases, projections = zip(
+        *(tuple(tensor.detach().to(dtype) for tensor in tensors) for tensors in pair), strict=True
+    )
+    return LayerWeights(
+        input=tuple(weight.contiguous() for weight in inputs),
+        bias=tuple(bias.contiguous() for bias in biases),
+        state=torch.stack([_padded(weight) for weight in states]),
+        projection=torch.stack([_padded(weight) for weight in projections]),
+        fragments=tuple(map(fragments, states, projections, (groups, groups))) if groups else None,
     )
 
 
 def _padded(weight: Tensor) -> Tensor:
-    missing = padded(weight.shape[1]) - weight.shape[1]
-    if missing:
-        return F.pad(weight, (0, missing))
-    weight = weight.contiguous()
-    return weight.clone() if weight.data_ptr() % 16 else weight  # a view of a flat buffer may be unaligned
+    return F.pad(weight, (0, padded(weight.shape[1]) - weight.shape[1]))

@@ -57,6 +57,10 @@ class BatchPlan:
     def n_tokens(self) -> int:
         return self.first_of_step[-1]
 
+    def n_active(self, step: int) -> int:
+        """Returns the number of rows that run at a step."""
+        return self.first_of_step[step + 1] - self.first_of_step[step]
+
     def chunks(self) -> Iterator[tuple[int, int]]:
         """Yields (first step, step after the last) for chunks of at most `CHUNK_TOKENS` tokens, or of a single step."""
         first = 0

@@ -22,6 +22,7 @@ from tolerances import CUDA, CUDA_STORAGE
 import elmo_fast
 from elmo_fast import Elmo, ElmoBiLm, batch_to_ids, dispatch
 from elmo_fast.cuda import device as devices
+from elmo_fast.cuda import lstm
 from elmo_fast.cuda.backend import packed_bilm
 from elmo_fast.cuda.graphs import MOST_GRAPHS, GraphedBiLm
 from elmo_fast.cuda.mix import mix_layers
@@ -95,12 +96,13 @@ def _difference(actual: dict, expected: dict) -> float:  # type: ignore[type-arg
 
 
 @pytest.mark.parametrize("schedule", ["in_order", "reverse", "random"])
-@pytest.mark.parametrize("cooperative", [False, True], ids=["steps", "persistent"])
+@pytest.mark.parametrize("rows_for_products", [1, 3, 100])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_equals_the_float64_reference_and_the_cpu(
-    device, emulator, random_model, options, cooperative, schedule
+    device, emulator, random_model, options, rows_for_products, schedule, monkeypatch
 ) -> None:  # type: ignore[no-untyped-def]
-    device(cooperative=cooperative)
+    device()
+    monkeypatch.setattr(lstm, "ROWS_FOR_PRODUCTS", {2: rows_for_products, 4: rows_for_products})
     emulator.set_schedule(schedule, 5)
     files = random_model(**options)
     reference, native, emulated = ElmoBiLm(*files).double(), _native(files), ElmoBiLm(*files)
@@ -116,10 +118,13 @@ def test_equals_the_float64_reference_and_the_cpu(
             assert (mine - theirs).abs().max().item() <= CUDA * max(1.0, theirs.abs().max().item())
 
 
+@pytest.mark.parametrize("rows_for_products", [1, 3, 100])
 @pytest.mark.parametrize("cooperative", [False, True], ids=["steps", "persistent"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_storage_of_16_bits(device, random_model, dtype, cooperative) -> None:  # type: ignore[no-untyped-def]
+def test_storage_of_16_bits(device, random_model, dtype, cooperative, rows_for_products, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     device(cooperative=cooperative)
+    monkeypatch.setattr(lstm, "ROWS_FOR_PRODUCTS", {2: rows_for_products, 4: rows_for_products})
+    monkeypatch.setattr(lstm, "ROWS_FOR_PRODUCTS_OVER_PERSISTENT", rows_for_products)
     files = random_model(projection_dim=16, cell_size=24)
     native, emulated = _native(files), ElmoBiLm(*files).to(dtype)
     for batch in OTHERS:
@@ -155,12 +160,12 @@ def test_the_parts_alone(device, random_model) -> None:  # type: ignore[no-untyp
 
 
 def test_long_batches_run_in_chunks(device, random_model, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    from elmo_fast.cuda import lstm, plan
+    from elmo_fast.cuda import inputs, plan
 
     device()
     batch = [[f"word{i}" for i in range(13)], ["short"], [f"word{i}" for i in range(5, 12)]]
     expected = ElmoBiLm(*random_model())(batch_to_ids(batch))
-    for module in (lstm, plan):
+    for module in (inputs, plan):
         monkeypatch.setattr(module, "CHUNK_TOKENS", 7)
     assert _difference(ElmoBiLm(*random_model())(batch_to_ids(batch)), expected) <= CUDA
 

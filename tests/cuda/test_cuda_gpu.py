@@ -14,6 +14,7 @@ from tolerances import CUDA, CUDA_STORAGE
 import elmo_fast
 from elmo_fast import Elmo, ElmoBiLm, ElmoEmbedder, batch_to_ids
 from elmo_fast.cuda import device as devices
+from elmo_fast.cuda import lstm
 from elmo_fast.cuda.backend import packed_bilm
 
 pytestmark = [
@@ -46,11 +47,14 @@ def float32_products():  # type: ignore[no-untyped-def]
     torch.backends.cuda.matmul.allow_tf32 = before
 
 
-@pytest.fixture(params=["steps", "persistent"])
+@pytest.fixture(params=["steps", "persistent", "products"])
 def kernel(request, monkeypatch):  # type: ignore[no-untyped-def]
-    """Each LSTM kernel on its own; the persistent one where the device has room for it."""
+    """Each way through the steps on its own; the persistent kernel where the device has room for it."""
     if request.param == "steps":
         monkeypatch.setattr(devices.CudaDevice, "persistent_plan", lambda *arguments: None)
+    rows = 1 if request.param == "products" else 10**9
+    monkeypatch.setattr(lstm, "ROWS_FOR_PRODUCTS", {2: rows, 4: rows})
+    monkeypatch.setattr(lstm, "ROWS_FOR_PRODUCTS_OVER_PERSISTENT", rows)
     return request.param
 
 
@@ -84,6 +88,7 @@ def test_other_streams_and_threads(random_model) -> None:  # type: ignore[no-unt
     bilm = ElmoBiLm(*random_model(), state="reset").cuda()
     ids = [batch_to_ids(batch).cuda() for batch in BATCHES]
     expected = [bilm(batch) for batch in ids]
+    torch.cuda.synchronize()  # the threads' streams do not wait for this one
     problems: list[str] = []
 
     def work(number: int) -> None:
@@ -103,6 +108,22 @@ def test_other_streams_and_threads(random_model) -> None:  # type: ignore[no-unt
     for thread in threads:
         thread.join()
     assert not problems
+
+
+@pytest.mark.parametrize("graphs", [False, True], ids=["eager", "graphs"])
+def test_a_carried_state_crosses_streams(random_model, graphs) -> None:  # type: ignore[no-untyped-def]
+    files = random_model(projection_dim=128, cell_size=1024)
+    one, several = (ElmoBiLm(*files, cuda_graphs=graphs).cuda() for _ in range(2))
+    ids = batch_to_ids([[f"word{i}{j}" for j in range(20)] for i in range(64)]).cuda()
+    streams = [torch.cuda.Stream() for _ in range(4)]
+    torch.cuda.synchronize()
+    for number in range(40):
+        expected = one(ids)["activations"][2]
+        with torch.cuda.stream(streams[number % len(streams)]):
+            actual = several(ids)["activations"][2]
+            actual.record_stream(torch.cuda.current_stream())
+    torch.cuda.synchronize()
+    assert torch.equal(actual, expected)
 
 
 def test_graphs(kernel, random_model) -> None:  # type: ignore[no-untyped-def]

@@ -10,6 +10,10 @@ namespace elmo_fast {
 namespace gpu {
 namespace {
 
+enum class Way { kSteps, kPersistent, kProducts };
+constexpr std::pair<Way, const char*> kWays[] = {
+    {Way::kSteps, "lstm_steps "}, {Way::kPersistent, "lstm_persistent "}, {Way::kProducts, "lstm_products "}};
+
 struct Sizes {
   int projection_dim, cell_size;
   std::vector<int32_t> lengths;  // longest first
@@ -145,18 +149,23 @@ struct Layer {
   int xw_rows() const { return sizes.has_slots ? kWords : tokens; }
 
   // In two chunks of steps, as a long batch runs.
-  void run(bool persistent) {
+  void run(Way way) {
     const int middle = steps / 2;
     for (const auto& [first, last] : {std::pair{0, middle}, std::pair{middle, steps}}) {
       if (!sizes.has_slots) {
         p.first_token = first_of_step[static_cast<size_t>(first)];
         for (int d = 0; d < 2; ++d) p.xw[d] = xw[d].get() + p.first_token * 4 * C;
       }
-      if (!persistent) {
+      if (way == Way::kProducts) {
+        for (int step = first; step < last; ++step) run_product_step(step);
+        continue;
+      }
+      if (way == Way::kSteps) {
         launch_lstm_steps(storage_of<T>(), p, first_of_step.data(), first, last, nullptr);
         continue;
       }
-      const DeviceProperties device{"test", 90, (C + 8 * sizes.groups - 1) / (8 * sizes.groups), size_t{227} << 10, true};
+      const DeviceProperties device{"test", 90, (C + 8 * sizes.groups - 1) / (8 * sizes.groups), size_t{227} << 10,
+                                    true};
       const PersistentPlan plan = plan_persistent(device, P, C, sizeof(T), n);
       set_device(device);
       if (plan.groups != sizes.groups) throw std::logic_error("another plan than expected");
@@ -166,7 +175,38 @@ struct Layer {
     }
   }
 
-  std::string compare_all(bool persistent) const {
+  // x times the transpose of w, as a library returns it: in float32 or rounded.
+  template <class X>
+  void multiply(const T* x, int x_stride, const T* w, int w_stride, int depth, int n_rows, int n_outputs,
+                X* out) const {
+    for (int r = 0; r < n_rows; ++r)
+      for (int o = 0; o < n_outputs; ++o) {
+        float sum = 0.0f;
+        for (int k = 0; k < depth; ++k)
+          sum += to_float(x[product(r, x_stride) + static_cast<size_t>(k)]) *
+                 to_float(w[product(o, w_stride) + static_cast<size_t>(k)]);
+        store(out + product(r, n_outputs) + o, sum);
+      }
+  }
+
+  void run_product_step(int step) {
+    using X = std::conditional_t<std::is_same_v<T, Half>, float, T>;
+    const int first = first_of_step[static_cast<size_t>(step)];
+    const int active = first_of_step[static_cast<size_t>(step) + 1] - first;
+    Array<X> gates(product(2 * active, 4 * C)), outputs(product(2 * active, P));
+    Array<T> own_m = zeros<T>(product(2 * active, C));
+    for (size_t d = 0; d < 2; ++d)
+      multiply(stored_h.get() + d * product(n, padded_to_tile(P)), padded_to_tile(P), state_weights[d].get(), padded(P),
+               P, active, 4 * C, gates.get() + d * product(active, 4 * C));
+    constexpr bool in_float = std::is_same_v<X, float>;
+    launch_lstm_product_cells(storage_of<T>(), p, {gates.get(), own_m.get(), in_float, step, active, first}, nullptr);
+    for (size_t d = 0; d < 2; ++d)
+      multiply(own_m.get() + d * product(active, C), C, projection_weights[d].get(), padded(C), C, active, P,
+               outputs.get() + d * product(active, P));
+    launch_lstm_product_outputs(storage_of<T>(), p, {outputs.get(), nullptr, in_float, step, active, first}, nullptr);
+  }
+
+  std::string compare_all(Way way) const {
     std::vector<double> y(out.size, 0.0), final_h(h.size, 0.0), final_c(c.size, 0.0);
     std::vector<double> expected_above[2];
     for (int d = 0; d < 2; ++d) expected_above[d].assign(above[static_cast<size_t>(d)].size, std::nan(""));
@@ -174,8 +214,8 @@ struct Layer {
       for (int r = 0; r < n; ++r) run_row(static_cast<size_t>(d), r, &y, &final_h, &final_c, &expected_above[d]);
     const double bound = tolerance<T>() * (std::is_same_v<T, float> ? 4 : 1);
     std::string problem = compare("out", out, y, bound);
-    if (problem.empty()) problem = compare("h", h, final_h, persistent ? bound : 2e-5);
-    if (problem.empty()) problem = compare("c", c, final_c, persistent ? bound : 2e-5);
+    if (problem.empty()) problem = compare("h", h, final_h, way == Way::kSteps ? 2e-5 : bound);
+    if (problem.empty()) problem = compare("c", c, final_c, way == Way::kSteps ? 2e-5 : bound);
     for (size_t d = 0; d < 2 && problem.empty() && !sizes.is_last; ++d)
       problem = compare("above", above[d], expected_above[d], bound);
     return problem;
@@ -230,8 +270,10 @@ void add_cases(std::vector<Case>* all) {
   std::vector<int32_t> many(70, 1);
   std::fill_n(many.begin(), 68, 2);
   const std::pair<const char*, Sizes> sizes[] = {
-      {"ragged", {13, 19, {5, 5, 3, 3, 2, 2, 2, 1, 1, 1}}}, {"one row", {16, 24, {4}, false, false, true}},
-      {"words shared", {6, 17, {4, 3, 1}, true}},           {"as a graph", {9, 18, {4, 3, 1, 1, 1}, false, true}},
+      {"ragged", {13, 19, {5, 5, 3, 3, 2, 2, 2, 1, 1, 1}}},
+      {"one row", {16, 24, {4}, false, false, true}},
+      {"words shared", {6, 17, {4, 3, 1}, true}},
+      {"as a graph", {9, 18, {4, 3, 1, 1, 1}, false, true}},
       {"long rows", {270, 11, {3, 2}, false, true}},
       {"many rows", {20, 40, many, false, true, false, 2}},
       {"wide blocks", {33, 60, {3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1}, false, true, false, 4}},
@@ -239,14 +281,13 @@ void add_cases(std::vector<Case>* all) {
   for (const auto& [name, s] : sizes) {
     // The storage decides how weights are read, and no more.
     if (!std::is_same_v<T, float> && !s.is_last && !s.as_graph) continue;
-    for (const bool persistent : {false, true}) {
-      if (persistent ? std::is_same_v<T, float> : s.groups > 1) continue;
-      all->push_back({std::string(persistent ? "lstm_persistent " : "lstm_steps ") + name_of<T>() + " " + name,
-                      [s = s, persistent] {
+    for (const auto& [way, prefix] : kWays) {
+      if (way == Way::kPersistent ? std::is_same_v<T, float> : s.groups > 1) continue;
+      all->push_back({std::string(prefix) + name_of<T>() + " " + name, [s = s, way = way] {
                         generator().seed(7);
                         Layer<T> layer(s);
-                        layer.run(persistent);
-                        return layer.compare_all(persistent);
+                        layer.run(way);
+                        return layer.compare_all(way);
                       }});
     }
   }

@@ -17,9 +17,9 @@ std::string check_plans() {
     size_t weight_bytes;
     int n_rows, blocks, groups, tiles;
   } expected[] = {
-      {h100, 512, 4096, 2, 1, 128, 4, 1},  {h100, 512, 4096, 2, 16, 128, 4, 2}, {h100, 512, 4096, 2, 500, 128, 4, 4},
-      {h100, 512, 4096, 4, 1, 0, 0, 0},    {a100, 512, 4096, 2, 1, 0, 0, 0},    {a100, 128, 1024, 2, 17, 64, 2, 4},
-      {a100, 256, 2048, 2, 9, 64, 4, 2},   {t4, 128, 1024, 2, 1, 0, 0, 0},      {alone, 128, 1024, 2, 1, 0, 0, 0},
+      {h100, 512, 4096, 2, 1, 128, 4, 1},   {h100, 512, 4096, 2, 16, 128, 4, 2}, {h100, 512, 4096, 2, 500, 128, 4, 4},
+      {h100, 512, 4096, 4, 1, 0, 0, 0},     {a100, 512, 4096, 2, 1, 0, 0, 0},    {a100, 128, 1024, 2, 17, 64, 2, 4},
+      {a100, 256, 2048, 2, 9, 64, 4, 2},    {t4, 128, 1024, 2, 1, 0, 0, 0},      {alone, 128, 1024, 2, 1, 0, 0, 0},
       {h100, 600, 4096, 2, 500, 128, 4, 2}, {h100, 1024, 4096, 2, 1, 0, 0, 0},
   };
   for (const auto& e : expected) {
@@ -28,8 +28,8 @@ std::string check_plans() {
                        plan.shared_bytes <= e.device.shared_bytes;
     if (equal) continue;
     char text[200];
-    std::snprintf(text, sizeof text, "%s, %d rows: got %d blocks of %d groups, %d tiles, %zu bytes", e.device.name.c_str(),
-                  e.n_rows, plan.blocks, plan.groups, plan.tiles, plan.shared_bytes);
+    std::snprintf(text, sizeof text, "%s, %d rows: got %d blocks of %d groups, %d tiles, %zu bytes",
+                  e.device.name.c_str(), e.n_rows, plan.blocks, plan.groups, plan.tiles, plan.shared_bytes);
     return text;
   }
   return "";

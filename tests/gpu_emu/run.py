@@ -26,6 +26,7 @@ KERNELS = {
     "kCharCnn": "char_cnn",
     "kHighway": "highway",
     "kMix": "scalar_mix",
+    "kProduct": "lstm_products float32",
     **dict.fromkeys(
         ("kAhead", "kPersistent", "kSums", "kUpdate", "kFinish", "kCellsReady", "kGridSync"), "lstm_persistent bfloat16"
     ),
