@@ -33,6 +33,11 @@ GPU_DEVICE TileRow tile_row(const LstmLayerParams& p, const Step& s, int row, Mu
   return {row, exists && holds(length_bound, s.number < p.lengths[row]), s.first_token + row};
 }
 
+// The same for a row that is known to exist.
+GPU_DEVICE TileRow existing_row(const LstmLayerParams& p, const Step& s, int row, Mutant length_bound) {
+  return {row, holds(length_bound, s.number < p.lengths[row]), s.first_token + row};
+}
+
 // sums[4 * r + i] += four rows of weights times R rows of x, over this lane's part of k: one vector at `first` and at
 // every `step` after it. depth and the rows' lengths are multiples of kPadded.
 template <class T, int R>

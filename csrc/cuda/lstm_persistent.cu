@@ -65,18 +65,20 @@ GPU_DEVICE void read_ahead(const Block<T, G, NT>& b, const Step& s, int first_ro
     const int cell = block_x() * 8 * G + item.group * 8 + item.lane / 4;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const TileRow at = tile_row(b.p, s, first_row + item.tile * 8 + item.lane % 4 * 2 + r, Mutant::kAheadRowBound,
-                                  Mutant::kAheadLength);
-      const bool reads = i < B::kItems && at.live && holds(Mutant::kPersistentCellBound, cell < b.p.cell_size);
+      // A row whose sentence has ended is read for nothing, which costs less than to look its length up first.
+      const int row = first_row + item.tile * 8 + item.lane % 4 * 2 + r;
+      const bool reads = i < B::kItems && holds(Mutant::kAheadRowBound, row < s.n_active) &&
+                         holds(Mutant::kPersistentCellBound, cell < b.p.cell_size);
+      const int64_t token = s.first_token + row;
       const int64_t slot = !reads                   ? 0
-                           : b.p.slots[s.direction] ? b.p.slots[s.direction][at.token]
-                                                    : at.token - b.p.first_token;
+                           : b.p.slots[s.direction] ? b.p.slots[s.direction][token]
+                                                    : token - b.p.first_token;
       const T* xw = static_cast<const T*>(b.p.xw[s.direction]) + slot * 4 * b.p.cell_size + cell;
 #pragma unroll
       for (int gate = 0; gate < 4; ++gate)
         ahead->xw[e][r][gate] = reads ? to_float(xw[static_cast<int64_t>(gate) * b.p.cell_size]) : 0.0f;
-      const int64_t row = static_cast<int64_t>(s.direction) * b.p.n_rows + at.row;
-      ahead->c[e][r] = reads ? b.p.c[row * b.p.cell_size + cell] : 0.0f;
+      const int64_t state_row = static_cast<int64_t>(s.direction) * b.p.n_rows + row;
+      ahead->c[e][r] = reads ? b.p.c[state_row * b.p.cell_size + cell] : 0.0f;
     }
   }
 }
@@ -223,7 +225,7 @@ GPU_DEVICE void finish_rows(const B& b, const Step& s, int first_row, int n_rows
     Floats4 sum = chains[0];
 #pragma unroll
     for (int bits = kWarp / 2; bits >= U; bits /= 2) sum = shuffle_add(sum, bits);
-    const TileRow at = tile_row(b.p, s, first_row + row, Mutant::kFinishRowBound, Mutant::kFinishLength);
+    const TileRow at = existing_row(b.p, s, first_row + row, Mutant::kFinishLength);
     if (part >= 4 || !at.live || !holds(Mutant::kPersistentOutputBound, output + part < b.p.projection_dim)) continue;
     const float h = finish_output<T>(b.p, s, at, output + part,
                                      part == 0   ? sum.x

@@ -24,7 +24,7 @@ GPU_KERNEL void lstm_product_cells_kernel(LstmProductParams p) {
   Step s = p.step;
   s.direction = block_z();
   const int cell = block_x() * block_size() + thread();
-  const TileRow at = tile_row(layer, s, block_y(), Mutant::kNone, Mutant::kProductLength);
+  const TileRow at = existing_row(layer, s, block_y(), Mutant::kProductLength);
   if (!at.live || !holds(Mutant::kProductCellBound, cell < layer.cell_size)) return;
   const int64_t slot = layer.slots[s.direction] ? layer.slots[s.direction][at.token] : at.token - layer.first_token;
   const T* xw = static_cast<const T*>(layer.xw[s.direction]) + slot * 4 * layer.cell_size + cell;
@@ -48,7 +48,7 @@ GPU_KERNEL void lstm_product_outputs_kernel(LstmProductParams p) {
   Step s = p.step;
   s.direction = block_z();
   const int output = block_x() * block_size() + thread();
-  const TileRow at = tile_row(layer, s, block_y(), Mutant::kNone, Mutant::kProductOutputLength);
+  const TileRow at = existing_row(layer, s, block_y(), Mutant::kProductOutputLength);
   if (!at.live || !holds(Mutant::kProductOutputBound, output < layer.projection_dim)) return;
   const int64_t row = static_cast<int64_t>(s.direction) * s.n_active + at.row;
   const X* product = static_cast<const X*>(p.product.values) + row * layer.projection_dim + output;

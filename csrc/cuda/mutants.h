@@ -31,14 +31,12 @@ namespace gpu {
   X(kSkipOmitted)            \
   X(kReverseTime)            \
   X(kAheadRowBound)          \
-  X(kAheadLength)            \
   X(kPersistentCellBound)    \
   X(kPersistentRowBound)     \
   X(kSumsBarrier)            \
   X(kUpdateRowBound)         \
   X(kUpdateLength)           \
   X(kPersistentCellClip)     \
-  X(kFinishRowBound)         \
   X(kFinishLength)           \
   X(kPersistentOutputBound)  \
   X(kPersistentStageBarrier) \

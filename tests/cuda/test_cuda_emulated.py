@@ -135,6 +135,17 @@ def test_storage_of_16_bits(device, random_model, dtype, cooperative, rows_for_p
     assert emulated._elmo_lstm._states[1].dtype == torch.float32
 
 
+def test_the_step_kernels_run_where_the_persistent_one_no_longer_fits(device, emulator, random_model) -> None:  # type: ignore[no-untyped-def]
+    files = random_model(projection_dim=16, cell_size=24)
+    device(cooperative=False)
+    expected = ElmoBiLm(*files).bfloat16()(batch_to_ids(BATCH))
+    device()
+    bilm = ElmoBiLm(*files, state="reset").bfloat16()
+    bilm(batch_to_ids(BATCH))  # the plan is made and found to fit
+    emulator.set_device(emulator.DeviceProperties("emulated", 90, 1, 65536, True))
+    assert _difference(bilm(batch_to_ids(BATCH)), expected) == 0
+
+
 def test_precision_bfloat16_stores_float32_weights_as_bfloat16(device, random_model) -> None:  # type: ignore[no-untyped-def]
     device()
     files = random_model(projection_dim=16, cell_size=24)

@@ -305,7 +305,8 @@ void run_grid(const char* name, const LaunchConfig& config, void (*thread)(const
       config.grid_y > 65535 || config.grid_z > 65535 || config.shared_bytes > device.shared_bytes)
     throw Error(std::string("launching ") + name + ": invalid configuration");
   if (config.cooperative && static_cast<int>(config.grid_x) > device.multiprocessors)
-    throw Error(std::string("launching ") + name + ": too many blocks in a cooperative launch");
+    throw Error(std::string("launching ") + name +
+                ": cudaErrorCooperativeLaunchTooLarge: too many blocks in a cooperative launch");
   Grid g{name, config, {}, thread, call, 0, 0, {}};
   struct Current {
     explicit Current(Grid* g) { grid = g; }
