@@ -73,8 +73,8 @@ def _ours(files: tuple[str, str]) -> list[Implementation]:
     return [
         Implementation("elmo_fast step", _step(trained), prepare=_changed(trained)),
         Implementation("elmo_fast step, checkpointing", _step(again), prepare=_changed(again)),
-        Implementation("elmo_fast frozen", _step(frozen), prepare=frozen.clear_cache),
-        Implementation("elmo_fast inference", inference, prepare=frozen.clear_cache),
+        Implementation("elmo_fast frozen", _step(frozen), prepare=lambda char_ids: frozen.clear_cache()),
+        Implementation("elmo_fast inference", inference, prepare=lambda char_ids: frozen.clear_cache()),
     ]
 
 
@@ -102,10 +102,10 @@ def _step(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return step
 
 
-def _changed(module: nn.Module) -> Callable[[], None]:
+def _changed(module: nn.Module) -> Callable[..., None]:
     """As after an optimizer's step: no gradients, and every weight written."""
 
-    def prepare() -> None:
+    def prepare(char_ids: Tensor | None = None) -> None:
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.grad = None

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from elmo_fast.bench.limits import Rates
 from elmo_fast.cuda import device as cuda
@@ -36,6 +37,25 @@ def seconds_of(run: Callable[[], object]) -> float:
     end.record()
     end.synchronize()
     return start.elapsed_time(end) / 1e3
+
+
+def with_tf32(forward: Callable[[Tensor], Tensor], precision: str) -> Callable[[Tensor], Tensor]:
+    """Returns a forward pass whose float32 products may use TF32 if the precision is "tf32", and may not otherwise."""
+    if precision not in ("tf32", "float32") or not torch.cuda.is_available():
+        return forward
+
+    def run(char_ids: Tensor) -> Tensor:
+        backends = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = [backend.allow_tf32 for backend in backends]
+        for backend in backends:
+            backend.allow_tf32 = precision == "tf32"
+        try:
+            return forward(char_ids)
+        finally:
+            for backend, value in zip(backends, before, strict=True):
+                backend.allow_tf32 = value
+
+    return run
 
 
 def flush_cache() -> None:
@@ -67,9 +87,10 @@ def probe() -> dict[str, float]:
     """Measures the device: bytes per second of a copy (read and written), operations per second of large products."""
     source = torch.empty(_PROBE_BYTES, dtype=torch.int8, device="cuda")
     rates = {"copy": 2 * _PROBE_BYTES / _best(partial(torch.empty_like(source).copy_, source))}
-    for name, dtype in (("float32", torch.float32), ("float16", torch.float16), ("bfloat16", torch.bfloat16)):
+    dtypes = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    for name, dtype in dtypes.items():
         x = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device="cuda").to(dtype)
-        rates[f"product_{name}"] = 2 * _PROBE_SIZE**3 / _best(partial(torch.matmul, x, x))
+        rates[f"product_{name}"] = 2 * _PROBE_SIZE**3 / _best(partial(with_tf32(lambda x: x @ x, name), x))
     return {name: float(f"{rate:.4g}") for name, rate in rates.items()}
 
 

@@ -18,6 +18,7 @@ direction's recurrent weights are read at every time step of the longest sentenc
 | bf16x2 | 4 | 3 x AMX bfloat16 |
 | bfloat16 | 2 | 1 x AMX bfloat16, else multiply-adds |
 | int8 | 1, encoder 2 | 1 x int8 products of the instruction set in use; encoder as bfloat16 |
+| tf32, float16 | 4, 2 | a GPU's alone: 1 x its products |
 
 Peers are held against the same limit, in their own precision.
 """
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 from elmo_fast.bench.texts import Sentence
 from elmo_fast.weights.options import Options
 
-_BYTES = {"float32": 4, "bf16x3": 6, "bf16x2": 4, "bfloat16": 2, "int8": 1}
+_BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bf16x3": 6, "bf16x2": 4, "bfloat16": 2, "int8": 1}
 _PRODUCTS = {"bf16x3": 6, "bf16x2": 3}
 _MARKERS = 2
 

@@ -141,7 +141,7 @@ def _warm_up(
 
 
 def _time(implementation: Implementation, ids: Tensor, clock: Callable[[], float]) -> float:
-    implementation.prepare()
+    implementation.prepare(ids)
     if implementation.device.type == "cuda":
         ids = ids.to(implementation.device)
         return gpu.seconds_of(lambda: implementation.forward(ids))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,19 @@ import h5py
 import torch
 
 from elmo_fast import native
-from elmo_fast.bench import gpu, implementations, limits, machine, report, sizes, suites, texts
+from elmo_fast.bench import gpu, implementations, limits, machine, peers, report, sizes, suites, texts
+from elmo_fast.precision import PRECISIONS
 from elmo_fast.weights import read_options
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measures what the arguments ask for; returns a report (`elmo_fast.bench.report`)."""
+    started = time.monotonic()
     device = gpu.check_device(options.device)
+    has = implementations.ON_CUDA if device.type == "cuda" else PRECISIONS
+    options.precision = list(has) if options.precision is None else options.precision
+    if options.peers is None:
+        options.peers = [name for name, precision in peers.PRECISIONS.items() if precision in has]
     text_name, sentences = texts.read_sentences(options.text)
     files = sizes.model_files(options.model)
     model_options = read_options(files[0])
@@ -44,7 +51,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         else:
             rates = machine.rates(probed["threads"][str(threads)], threads, weights, in_use)
         disturbance = machine.Disturbance()
-        results = list(suites.run(cells, taking_part, weights, rates, options.budget, options.warm_ups))
+        deadline = started + 60 * options.minutes if options.minutes else float("inf")
+        results = list(suites.run(cells, taking_part, weights, rates, options.budget, options.warm_ups, deadline))
         disturbed = disturbance.so_far()
         described = machine.describe()
         if device.type == "cuda":
@@ -90,6 +98,8 @@ def _command(options: argparse.Namespace) -> list[str]:
     words += ["--repeats", str(options.repeats), "--warm-ups", str(options.warm_ups), "--budget", str(options.budget)]
     if options.device != "cpu":
         words += ["--device", options.device]
+    if options.minutes:
+        words += ["--minutes", str(options.minutes)]
     words += ["--keep-word-cache"] * options.keep_word_cache + ["--smoke"] * options.smoke
     if isa := os.environ.get("ELMO_FAST_ISA"):
         words.insert(0, f"ELMO_FAST_ISA={isa}")

@@ -6,6 +6,7 @@ import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from elmo_fast.bench import texts
@@ -72,14 +73,20 @@ def run(
     rates: Rates,
     budget: float,
     warm_ups: int = 1,
+    deadline: float = float("inf"),
 ) -> Iterator[dict[str, Any]]:
     """Measures one cell after the other; yields `report.RESULT_KEYS`.
+
+    No cell but the first is begun after `deadline`, by `time.monotonic`.
 
     Says on standard error what it is at. An error of an implementation is one of the run: figures that silently lack a
     participant would mislead.
     """
     pace = Pace()
-    for cell in cells:
+    for number, cell in enumerate(cells):
+        if number and monotonic() >= deadline:
+            print(f"no time left for {len(cells) - number} workloads", file=sys.stderr, flush=True)
+            return
         print(f"{cell.suite}: {cell.workload.name}", file=sys.stderr, flush=True)
         turns = take_turns(cell.workload, implementations, cell.repeats, warm_ups=warm_ups, budget=budget, pace=pace)
         yield _result(cell, turns, implementations, weights, rates)

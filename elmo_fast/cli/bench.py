@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from elmo_fast.bench import peers, plots, report, suites, tables
+from elmo_fast.bench.implementations import ALL_PRECISIONS
 from elmo_fast.bench.run import measure
 from elmo_fast.cli.arguments import positive, warn_of_threads
 from elmo_fast.cli.messages import one_line
 from elmo_fast.cli.stop_signals import StopSignals
-from elmo_fast.precision import PRECISIONS
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,9 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         nargs="+",
-        choices=PRECISIONS,
-        default=list(PRECISIONS),
-        help="arithmetics to measure (default: all; one that this processor runs as another is left out)",
+        choices=ALL_PRECISIONS,
+        help="arithmetics to measure (default: all of the device; one that this processor runs as another is left out)",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads of all implementations (default: PyTorch's)"
@@ -63,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peers",
         nargs="*",
         choices=list(peers.PRECISIONS),
-        default=list(peers.PRECISIONS),
         help="what to compare with (default: all that can be imported; none given: nothing)",
     )
     parser.add_argument(
@@ -91,6 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="time for each implementation in each workload; what would take longer for one batch is skipped "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=positive,
+        metavar="N",
+        help="start no workload after this time; what was measured is reported (default: no limit)",
     )
     parser.add_argument(
         "--keep-word-cache", action="store_true", help="do not empty the cache of words before each batch"

@@ -7,6 +7,7 @@ is meant for low latency with one or a few sentences per call.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class GraphedBiLm:
         self._graphs.popitem(last=False)
 
     def __del__(self) -> None:
-        if self._done is not None:
+        if self._done is not None and not sys.is_finalizing():
             self._done.synchronize()
 
 
@@ -121,7 +122,7 @@ class _Graph:
         batch_size, num_timesteps, _ = char_ids.shape
         if batch_size < self._used[0] or num_timesteps < self._used[1]:
             self._char_ids.zero_()
-        self._char_ids[:batch_size, :num_timesteps].copy_(char_ids, non_blocking=True)
+        self._char_ids[:batch_size, :num_timesteps].copy_(char_ids)
         self._used = batch_size, num_timesteps
         if initial is not None:
             for own, part in zip(self._state, initial, strict=True):

@@ -29,7 +29,7 @@ class Players:
             self.calls.append((name, ids))
             self.now += duration
 
-        return Implementation(name, forward, prepare=lambda: self.prepared.append(name))
+        return Implementation(name, forward, prepare=lambda char_ids: self.prepared.append(name))
 
     def play(self, workload: texts.Workload, repeats: int, **options: object):  # type: ignore[no-untyped-def]
         return take_turns(
@@ -54,7 +54,7 @@ def test_they_take_turns_on_the_same_batch_each_turn_beginning_with_another() ->
 def test_preparing_is_not_timed() -> None:
     players = Players(a=1.0)
     slow_to_prepare = players.implementations[0]
-    slow_to_prepare.prepare = lambda: setattr(players, "now", players.now + 100.0)
+    slow_to_prepare.prepare = lambda char_ids: setattr(players, "now", players.now + 100.0)
     assert players.play(texts.as_they_come("any", 1, SENTENCES), 2).seconds == {"a": [1.0, 1.0]}
 
 

@@ -5,6 +5,8 @@
 | `reference` | `elmo_fast.reference`, the same arithmetic in plain PyTorch |
 | `allennlp` | AllenNLP 2.10.1, float32 |
 | `allennlp-bf16` | the same after `.bfloat16()` |
+| `allennlp-tf32` | the same on a GPU, with TF32 products allowed |
+| `allennlp-fp16` | the same on a GPU, after `.half()` |
 | `allennlp-int8` | the same after `torch.ao.quantization.quantize_dynamic` of its linear layers |
 """
 
@@ -17,7 +19,14 @@ from torch import Tensor
 
 Forward = Callable[[Tensor], Tensor]
 
-PRECISIONS = {"reference": "float32", "allennlp": "float32", "allennlp-bf16": "bfloat16", "allennlp-int8": "int8"}
+PRECISIONS = {
+    "reference": "float32",
+    "allennlp": "float32",
+    "allennlp-bf16": "bfloat16",
+    "allennlp-int8": "int8",
+    "allennlp-tf32": "tf32",
+    "allennlp-fp16": "float16",
+}
 """Every peer and the arithmetic of its matrix products."""
 
 

@@ -33,11 +33,13 @@ def load(options_file: str, weight_file: str, precision: str, device: torch.devi
     """Builds it; see `elmo_fast.bench.peers.load`.
 
     Args:
-        precision: "float32", "bfloat16" or "int8".
+        precision: "float32", "bfloat16", "int8", or on a GPU "tf32" or "float16".
     """
     module = _elmo_class()(options_file, weight_file, 1, dropout=0.0).eval()
     if precision == "bfloat16":
         module = module.bfloat16()
+    elif precision == "float16":
+        module = module.half()
     elif precision == "int8":
         # The convolutions stay float32: dynamic quantisation knows linear layers and torch's own LSTM alone.
         quantize_dynamic = importlib.import_module("torch.ao.quantization").quantize_dynamic
