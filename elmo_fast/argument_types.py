@@ -21,7 +21,7 @@ Pooling = Literal["tokens", "mean", "max"]
 """`elmo_fast.embedder.POOLINGS`."""
 
 LayerChoice = Literal["average", "all", "top"]
-"""`elmo_fast.embedder.LAYERS`."""
+"""`elmo_fast.layer_combination.LAYERS`."""
 
 OutputFormat = Literal["all", "top", "average"]
 """`elmo_fast.outputs.hdf5.OUTPUT_FORMATS`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, overload
 
@@ -16,6 +15,7 @@ from elmo_fast.bilm import ElmoBiLm
 from elmo_fast.characters import check_sentences, sentences_to_char_ids
 from elmo_fast.cpu.bilm import CpuBiLm
 from elmo_fast.cpu.stateful_bilm import StatefulCpuBiLm
+from elmo_fast.layer_combination import LayerCombination
 from elmo_fast.precision import NativePrecision, check_device, check_precision
 from elmo_fast.progress import progress_bar
 from elmo_fast.runner import Layers, Runner, as_arrays
@@ -24,10 +24,8 @@ from elmo_fast.summary import summary_of, summary_of_bilm
 from elmo_fast.word_cache import DEFAULT_WORD_CACHE_SIZE, WordCached, check_word_cache_size
 
 POOLINGS = ("tokens", "mean", "max")
-LAYERS = ("average", "all", "top")
 
 Tokenizer = Callable[[str], Iterable[Any]]
-_Combine = Callable[[Sequence[FloatArray]], FloatArray]
 
 
 def load(
@@ -202,7 +200,7 @@ class Embedder(NativePrecision, WordCached):
         """
         if pooling not in POOLINGS:
             raise ValueError(f"pooling: expected one of {', '.join(map(repr, POOLINGS))}, got {pooling!r}")
-        combine = _layer_combination(layers, self.num_layers)
+        combination = LayerCombination(layers, self.num_layers)
         batch_size = check_batch_size(batch_size)
         sentences = self._token_lists(texts)
         leading = (self.num_layers,) if isinstance(layers, str) and layers == "all" else ()
@@ -211,6 +209,7 @@ class Embedder(NativePrecision, WordCached):
         runner = self._runner()
         with runner.exclusive(), progress_bar(len(sentences), "text", show_progress) as advance:
             for numbers, batch_layers in runner.batches(sentences, batch_size):
+                batch_layers, combine = combination.of_batch(batch_layers)
                 arrays = as_arrays(batch_layers)
                 for row, number in enumerate(numbers):
                     if length := len(sentences[number]):
@@ -299,44 +298,6 @@ def _check_device(device: str | torch.device, precision: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device: {str(device)!r} was asked for, but torch finds no CUDA device")
     return device
-
-
-def _layer_combination(layers: str | Iterable[float], num_layers: int) -> _Combine:
-    """Returns the function that combines the layers' (length, dim) arrays into (length, dim) or, for "all",
-    (num_layers, length, dim).
-
-    It works element by element, so that a result does not depend on the rest of the batch.
-    """
-    if isinstance(layers, str):
-        functions: dict[str, _Combine] = {
-            "average": _average,
-            "all": np.stack,
-            "top": lambda arrays: arrays[-1].copy(),
-        }
-        if layers not in functions:
-            raise ValueError(f"layers: expected one of {', '.join(map(repr, LAYERS))} or weights, got {layers!r}")
-        return functions[layers]
-    if not isinstance(layers, Iterable):
-        raise TypeError(f"layers: expected a name or a list of weights, got {type(layers).__name__}")
-    weights = [float(weight) for weight in layers]
-    if len(weights) != num_layers:
-        raise ValueError(f"layers: expected {num_layers} weights, one per layer, got {len(weights)}")
-    if not all(map(math.isfinite, weights)):
-        raise ValueError(f"layers: expected finite weights, got {weights}")
-
-    def weighted(arrays: Sequence[FloatArray]) -> FloatArray:
-        total = np.float32(weights[0]) * arrays[0]
-        for weight, array in zip(weights[1:], arrays[1:], strict=True):
-            total += np.float32(weight) * array
-        return total
-
-    return weighted
-
-
-def _average(arrays: Sequence[FloatArray]) -> FloatArray:
-    """`np.mean(arrays, axis=0)`, bit for bit, without stacking the arrays first."""
-    total: FloatArray = sum(arrays[1:], arrays[0])
-    return total / np.float32(len(arrays))
 
 
 def _pool(tokens: FloatArray, pooling: str) -> FloatArray:

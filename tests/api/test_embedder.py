@@ -17,7 +17,8 @@ from tolerances import FLOAT32
 
 import elmo_fast
 from elmo_fast import ElmoEmbedder, Embedder, argument_types, batching, models
-from elmo_fast.embedder import LAYERS, POOLINGS
+from elmo_fast.embedder import POOLINGS
+from elmo_fast.layer_combination import LAYERS
 from elmo_fast.tokenize import tokenize
 
 Model = Callable[..., tuple[Path, Path]]
