@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -59,7 +60,10 @@ class LayerCombination:
         first = layers[0]
         if not isinstance(first, Tensor) or first.device.type == "cpu" or self._combine is np.stack:
             return layers, self._combine
-        return [self.of_tensors([torch.as_tensor(layer).detach() for layer in layers])], _top
+        tensors = [torch.as_tensor(layer).detach() for layer in layers]
+        with contextlib.suppress(torch.cuda.OutOfMemoryError):
+            return [self.of_tensors(tensors)], _top
+        return layers, self._combine
 
     def of_tensors(self, layers: Sequence[Tensor]) -> Tensor:
         """Returns what the function of `of_batch` would, for whole layers as tensors, not for "all": float32."""
@@ -77,7 +81,10 @@ def _top(arrays: Sequence[FloatArray]) -> FloatArray:
 def _average(arrays: Sequence[Any]) -> Any:
     """`np.mean(arrays, axis=0)`, bit for bit, without stacking the arrays first."""
     total = sum(arrays[1:], arrays[0])
-    return total / (float(len(arrays)) if isinstance(total, Tensor) else np.float32(len(arrays)))
+    if isinstance(total, Tensor):
+        # By a tensor: on CUDA, torch multiplies by the reciprocal of a plain number.
+        return total / torch.full((), len(arrays), dtype=total.dtype, device=total.device)
+    return total / np.float32(len(arrays))
 
 
 def _weighted(arrays: Sequence[Any], weights: Sequence[Any]) -> Any:

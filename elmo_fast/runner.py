@@ -16,6 +16,7 @@ from torch import Tensor
 
 from elmo_fast.batching import batches_by_length, groups_of, row_groups, windows
 from elmo_fast.characters import check_sentence, check_sentences
+from elmo_fast.cuda import streams
 from elmo_fast.state import State, StatefulModule
 
 Sentences = Sequence[Sequence[str]]
@@ -123,6 +124,7 @@ class Runner:
                 after = _replace_rows_from(before, first_row, states._states)
             finally:
                 states._states = after
+                streams.written(states, after)
         return layers
 
 

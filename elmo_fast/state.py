@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from elmo_fast.cuda import streams
 from elmo_fast.locks import SharedLock
 
 STATE_MODES = ("carry", "reset", "frozen")
@@ -95,9 +96,11 @@ class StatefulModule(nn.Module):
                 rows = self._states[0].shape[1]
                 if mask.shape != (rows,):
                     raise ValueError(f"mask: expected shape ({rows},), the rows of the state, got {tuple(mask.shape)}")
+                streams.about_to_read(self, self._states)
                 forget = mask.bool().to(self._states[0].device)[None, :, None]
                 # Filled, not multiplied, because a row that has become NaN must return to zero.
                 self._states = _each(self._states, lambda part: part.masked_fill(forget, 0.0))
+                streams.written(self, self._states)
 
     def _with_state(self, batch_size: int, run: Callable[[StateSlot], Result]) -> Result:
         """Lends the state to one call of `batch_size` rows; stores `slot.final` unless the call raised."""
@@ -110,6 +113,7 @@ class StatefulModule(nn.Module):
 
     def _take_state(self, batch_size: int) -> StateSlot:
         """Returns the slot of a call of `batch_size` rows."""
+        streams.about_to_read(self, self._states)
         if self._state_mode == "carry":
             return StateSlot(_first_rows(self._states, batch_size), keep=True)
         state = self._states if self._state_mode == "frozen" else None
@@ -120,11 +124,13 @@ class StatefulModule(nn.Module):
         """Stores the final state of a call."""
         if slot.keep and slot.final is not None:
             self._states = _replace_first_rows(self._states, slot.final)
+            streams.written(self, self._states)
 
     def _freeze_state(self, state: State) -> None:
         """Stores the state of one row from which every row starts; only in mode "frozen"."""
         with self._state_lock:
             self._states = state
+            streams.written(self, state)
 
     def _check_frozen(self) -> None:
         if self._state_mode != "frozen":
@@ -133,7 +139,9 @@ class StatefulModule(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: object, **kwargs: object) -> StatefulModule:
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
         if self._states is not None:
+            streams.about_to_read(self, self._states)
             self._states = _each(self._states, fn)
+            streams.written(self, self._states)
         return self
 
 

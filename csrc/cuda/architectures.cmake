@@ -2,7 +2,7 @@
 #
 # Given by -DCMAKE_CUDA_ARCHITECTURES or the environment variable CUDAARCHS, they are taken as they are. Otherwise
 # ELMO_FAST_CUDA_ARCHS says:
-#   auto    the GPUs of this machine; without one that is visible, one virtual and one real architecture
+#   auto    the GPUs of this machine; without one that is visible, two virtual and one real architecture
 #   native  the GPUs of this machine; an error without one
 #   all     every architecture that the documentation promises
 #   80;90   these, in CMake's notation: 80-real is machine code alone, 80-virtual PTX alone, 80 both
@@ -11,10 +11,11 @@ set(ELMO_FAST_CUDA_ARCHS auto CACHE STRING "GPU architectures: auto, native, all
 # The oldest architecture that the kernels run on: kOldestCapability of device.h.
 set(oldest 75)
 
-# PTX of the oldest architecture runs on every later GPU: the driver compiles it on first use and caches the result.
+# PTX of the oldest architecture runs on every later GPU: the driver compiles it on first use and caches the result. That
+# of 8.0 has tensor cores.
 # Machine code for 9.0 spares the data-centre GPUs that a machine without one most often builds for this wait. Compiling
 # for the whole list takes twice the processor time.
-set(without_gpu ${oldest}-virtual 90-real)
+set(without_gpu ${oldest}-virtual 80-virtual 90-real)
 
 # Compute capabilities of this machine's GPUs as 75, 86, ..., oldest first; empty without a driver.
 function(find_gpus result)

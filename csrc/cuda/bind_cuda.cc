@@ -19,8 +19,6 @@ using gpu::Storage;
 
 constexpr size_t kVectorBytes = 16;  // alignment of the arrays that kernels read a vector at a time
 
-constexpr int kMostGridRows = 65535;  // CUDA's limit of a grid's second dimension
-
 enum class Address { kNeeded, kOptional };
 
 void check_pointer(const char* name, uintptr_t value, size_t alignment, Address kind = Address::kNeeded) {
@@ -266,9 +264,9 @@ void bind_cuda(py::module_& m) {
           check_pointer("values", values, 2);
           check_pointer("m", out, 2, cells ? Address::kNeeded : Address::kOptional);
           if (!p.stored_h) throw py::value_error("layer: stored_h has not been set");
-          if (n_active < 1 || n_active > p.n_rows || n_active > kMostGridRows)
-            throw py::value_error("n_active: expected 1 to " + std::to_string(std::min(p.n_rows, kMostGridRows)) +
-                                  " rows, got " + std::to_string(n_active));
+          if (n_active < 1 || n_active > p.n_rows)
+            throw py::value_error("n_active: expected 1 to " + std::to_string(p.n_rows) + " rows, got " +
+                                  std::to_string(n_active));
           const gpu::LstmProduct product{reinterpret_cast<const void*>(values),
                                          reinterpret_cast<void*>(out),
                                          in_float,

@@ -120,9 +120,18 @@ void launch(const char* name, void (*kernel)(Params), const LaunchConfig& config
 // Lets a kernel use all dynamic shared memory of the device (the limit belongs to the kernel, which models of several
 // sizes share), and returns how many of its blocks fit on a multiprocessor at a time. Call it during warm-up: it may
 // load the module.
+//   oldest: the capability that the kernel must have been compiled for. The driver compiles older code for newer
+//   devices, but what such code leaves out stays left out.
 template <class Params>
-int allow_shared(const char* name, void (*kernel)(Params), const LaunchConfig& config, size_t most) {
+int allow_shared(const char* name, void (*kernel)(Params), const LaunchConfig& config, size_t most, int oldest) {
   const auto* f = reinterpret_cast<const void*>(kernel);
+  cudaFuncAttributes attributes;
+  check(cudaFuncGetAttributes(&attributes, f), std::string("asking for the attributes of ") + name);
+  if (attributes.ptxVersion < oldest)
+    throw Error(std::string(name) + ": expected code for compute capability " + std::to_string(oldest / 10) + "." +
+                std::to_string(oldest % 10) + " or newer, got " + std::to_string(attributes.ptxVersion / 10) + "." +
+                std::to_string(attributes.ptxVersion % 10) +
+                "; install again on this machine, or with ELMO_FAST_CUDA_ARCHS=all");
   check(cudaFuncSetAttribute(f, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
         std::string("asking for shared memory for ") + name);
   int blocks = 0;

@@ -1,4 +1,5 @@
-// The building blocks of both LSTM kernels: a warp's cell and a block's four outputs, for a tile of R rows.
+// What the LSTM kernels share: rows and their ends, a finished output; and the step kernels' building blocks, a warp's
+// cell and a block's four outputs for a tile of R rows.
 //
 //   c = sigmoid(i) * tanh(g) + sigmoid(f) * c, clipped;  m = sigmoid(o) * tanh(c)
 //   h = W_P m, clipped;  y = h (+ the layer's input)

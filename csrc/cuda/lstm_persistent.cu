@@ -337,7 +337,8 @@ void with_kernel(Storage storage, const PersistentPlan& plan, Body body) {
 
 void prepare_persistent(Storage storage, const PersistentPlan& plan, const DeviceProperties& device) {
   with_kernel(storage, plan, [&](auto kernel) {
-    const int fit = allow_shared("lstm_persistent_kernel", kernel, config_of(plan), device.shared_bytes);
+    const int fit =
+        allow_shared("lstm_persistent_kernel", kernel, config_of(plan), device.shared_bytes, kTensorCoreCapability);
     if (fit * device.multiprocessors < plan.blocks)
       throw Error("lstm_persistent_kernel: expected room for " + std::to_string(plan.blocks) + " blocks on " +
                   device.name + ", got " + std::to_string(fit * device.multiprocessors));
@@ -349,8 +350,14 @@ void launch_lstm_persistent(Storage storage, const LstmLayerParams& layer, const
   LstmPersistentParams p{layer,      first_of_step, 0,
                          first_step, last_step,     persistent_layout(plan.groups, plan.tiles, layer.projection_dim)};
   with_kernel(storage, plan, [&](auto kernel) {
-    for (p.direction = 0; p.direction < 2; ++p.direction)
+    launch("lstm_persistent_kernel", kernel, config_of(plan), static_cast<Stream>(stream), p);
+    p.direction = 1;
+    try {
       launch("lstm_persistent_kernel", kernel, config_of(plan), static_cast<Stream>(stream), p);
+    } catch (const Error&) {
+      // Without CUDA's name of the error, for which a caller would run both directions another way.
+      throw Error("lstm_persistent_kernel: the first direction runs, but there is no room for the second");
+    }
   });
 }
 

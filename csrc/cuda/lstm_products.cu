@@ -23,8 +23,8 @@ GPU_KERNEL void lstm_product_cells_kernel(LstmProductParams p) {
   const LstmLayerParams& layer = p.layer;
   Step s = p.step;
   s.direction = block_z();
-  const int cell = block_x() * block_size() + thread();
-  const TileRow at = existing_row(layer, s, block_y(), Mutant::kProductLength);
+  const int cell = block_y() * block_size() + thread();
+  const TileRow at = existing_row(layer, s, block_x(), Mutant::kProductLength);
   if (!at.live || !holds(Mutant::kProductCellBound, cell < layer.cell_size)) return;
   const int64_t slot = layer.slots[s.direction] ? layer.slots[s.direction][at.token] : at.token - layer.first_token;
   const T* xw = static_cast<const T*>(layer.xw[s.direction]) + slot * 4 * layer.cell_size + cell;
@@ -47,8 +47,8 @@ GPU_KERNEL void lstm_product_outputs_kernel(LstmProductParams p) {
   const LstmLayerParams& layer = p.layer;
   Step s = p.step;
   s.direction = block_z();
-  const int output = block_x() * block_size() + thread();
-  const TileRow at = existing_row(layer, s, block_y(), Mutant::kProductOutputLength);
+  const int output = block_y() * block_size() + thread();
+  const TileRow at = existing_row(layer, s, block_x(), Mutant::kProductOutputLength);
   if (!at.live || !holds(Mutant::kProductOutputBound, output < layer.projection_dim)) return;
   const int64_t row = static_cast<int64_t>(s.direction) * s.n_active + at.row;
   const X* product = static_cast<const X*>(p.product.values) + row * layer.projection_dim + output;
@@ -67,8 +67,8 @@ template <class Kernel>
 void launch_part(const char* name, Kernel kernel, const LstmLayerParams& layer, const LstmProduct& product, int size,
                  void* stream) {
   LaunchConfig config;
-  config.grid_x = static_cast<unsigned>((size + kThreads - 1) / kThreads);
-  config.grid_y = static_cast<unsigned>(product.n_active);
+  config.grid_x = static_cast<unsigned>(product.n_active);
+  config.grid_y = static_cast<unsigned>((size + kThreads - 1) / kThreads);
   config.grid_z = 2;
   config.block = kThreads;
   const LstmProductParams p{layer, product, {product.step, 0, product.n_active, product.first_token}};

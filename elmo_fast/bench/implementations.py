@@ -11,7 +11,6 @@ from torch import Tensor
 
 from elmo_fast import native
 from elmo_fast.bench import gpu, peers
-from elmo_fast.cuda.graphs import bucket
 from elmo_fast.elmo import Elmo
 from elmo_fast.precision import CUDA_PRECISIONS, PRECISIONS
 
@@ -123,14 +122,10 @@ def _on_cuda(files: tuple[str, str], precision: str, graphs: bool, device: torch
         module = module.half()
     name = f"{PREFIX}{precision} cuda" + (" graphs" if graphs else "")
     forward = gpu.with_tf32(_forward_of(module), precision)
-    captured: set[tuple[int, int]] = set()
 
     def prepare(char_ids: Tensor) -> None:
-        # A graph is captured when a batch of its size comes for the first time, once in the life of a service.
-        size = bucket(*char_ids.shape[:2])
-        if graphs and size not in captured:
+        if graphs:  # capturing one for the first batch of a size happens once in the life of a service
             forward(char_ids.to(device))
-            captured.add(size)
         gpu.flush_cache()
 
     return Implementation(name, forward, precision, precision, prepare, device)

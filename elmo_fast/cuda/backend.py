@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from elmo_fast.characters import char_ids_array, check_char_ids
-from elmo_fast.cuda import streams
 from elmo_fast.cuda.bilm import CudaBiLm
 from elmo_fast.cuda.device import CudaDevice, cuda_device, storage_for
 from elmo_fast.cuda.encoder import encode_tokens
@@ -43,7 +42,7 @@ class CudaBackend(ReferenceBackend):
             out = gpu.zeros(lstm.num_layers, batch_size, num_timesteps, 2 * lstm.hidden_size, dtype=weights.dtype)
             state = _own_state(lstm, slot, batch_size, gpu.device)
             run_bilstm(gpu, weights, table, plan, state, out)
-        slot.final = streams.written(state)
+        slot.final = state
         return out.to(inputs.dtype)
 
     def bilm(
@@ -52,7 +51,6 @@ class CudaBackend(ReferenceBackend):
         packed = packed_bilm(bilm) if word_inputs is None else None
         if packed is None:
             return super().bilm(bilm, inputs, word_inputs, slot)
-        streams.about_to_read(slot.initial)
         if bilm._cuda_graphs:
             check_char_ids(inputs, packed.encoder.max_characters)
             activations, mask, state = bilm._graphs.get(packed).forward(inputs, slot.initial, slot.keep)
@@ -60,7 +58,7 @@ class CudaBackend(ReferenceBackend):
             state = _own_state(bilm._elmo_lstm, slot, len(inputs), packed.gpu.device)
             # The only point that waits for the device: the host plans the batch, so it needs the ids.
             activations, mask = packed.forward(char_ids_array(inputs.cpu(), packed.encoder.max_characters), state)
-        slot.final = streams.written(state)
+        slot.final = state
         return list(activations.to(bilm._token_embedder._char_embedding_weights.dtype).unbind(0)), mask
 
     def mix(self, mix: Any, layers: Sequence[Tensor], mask: Tensor, tokens: Tensor) -> Tensor:
@@ -118,7 +116,6 @@ def packed_bilm(bilm: Any) -> CudaBiLm | None:
 
 def _own_state(lstm: Any, slot: StateSlot, batch_size: int, device: torch.device) -> State | None:
     """Returns a copy of the slot's state for the kernels to overwrite; None if it is zero and not read afterwards."""
-    streams.about_to_read(slot.initial)
     if slot.initial is not None:
         # Copied, because the call must not write into a state to which others may hold references.
         return tuple(part.to(device, torch.float32, copy=True).contiguous() for part in slot.initial)

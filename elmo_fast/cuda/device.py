@@ -118,9 +118,9 @@ class CudaDevice:
 
         Of 16-bit operands it is float32 where torch can return the sums unrounded, from 2.8 on.
         """
-        if self._unrounded and x.dtype != torch.float32:
-            return torch.bmm(x, weight.transpose(1, 2), out_dtype=torch.float32)
-        return torch.bmm(x, weight.transpose(1, 2))
+        unrounded = self._unrounded and x.dtype != torch.float32
+        options: dict[str, Any] = {"out_dtype": torch.float32} if unrounded else {}
+        return torch.bmm(x, weight.transpose(1, 2), **options)
 
     def address(self, name: str, tensor: Tensor, dtype: torch.dtype, *shape: int) -> int:
         """Returns the address of a tensor.

@@ -65,8 +65,8 @@ def run_bilstm(
             while middle < last_step and plan.n_active(middle) >= enough:
                 _product_step(gpu, weights, layer, params, buffers.stored_h, plan, middle)
                 middle += 1
-            if middle < last_step:
-                _launch(gpu, weights, params, plan, persistent, middle, last_step)
+            if middle < last_step and not _launch(gpu, weights, params, plan, persistent, middle, last_step):
+                persistent = None  # stored_h is no longer that of the last step
         if state is not None:
             buffers.store(state, number)
         below = above
@@ -100,12 +100,13 @@ def _product_step(
 
 def _launch(
     gpu: CudaDevice, weights: CudaLstm, params: Any, plan: BatchPlan, persistent: Any, first: int, last: int
-) -> None:
+) -> bool:
+    """Runs steps [first, last); returns whether the kernel that was wanted ran them."""
     common = {"device": gpu.number, "storage": gpu.storage(weights.dtype), "layer": params}
     steps = {"first_step": first, "last_step": last, "stream": gpu.stream()}
     if persistent is None:
         gpu.kernels.lstm_steps(**common, first_of_step=plan.first_of_step, **steps)
-        return
+        return True
     offsets = plan.device_first_of_step.data_ptr()
     try:
         gpu.kernels.lstm_persistent(**common, plan=persistent, first_of_step=offsets, **steps)
@@ -114,3 +115,5 @@ def _launch(
         if "CooperativeLaunchTooLarge" not in str(error):
             raise
         gpu.kernels.lstm_steps(**common, first_of_step=plan.first_of_step, **steps)
+        return False
+    return True

@@ -84,8 +84,9 @@ def test_storage_of_16_bits(kernel, random_model, dtype, options) -> None:  # ty
         _close(cuda(batch_to_ids(batch).cuda()), cpu(batch_to_ids(batch)), CUDA_STORAGE[dtype])
 
 
-def test_other_streams_and_threads(random_model) -> None:  # type: ignore[no-untyped-def]
-    bilm = ElmoBiLm(*random_model(), state="reset").cuda()
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])  # the latter in the persistent kernel
+def test_other_streams_and_threads(random_model, precision) -> None:  # type: ignore[no-untyped-def]
+    bilm = ElmoBiLm(*random_model(projection_dim=128, cell_size=1024), state="reset", precision=precision).cuda()
     ids = [batch_to_ids(batch).cuda() for batch in BATCHES]
     expected = [bilm(batch) for batch in ids]
     torch.cuda.synchronize()  # the threads' streams do not wait for this one
@@ -110,14 +111,18 @@ def test_other_streams_and_threads(random_model) -> None:  # type: ignore[no-unt
     assert not problems
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("graphs", [False, True], ids=["eager", "graphs"])
-def test_a_carried_state_crosses_streams(random_model, graphs) -> None:  # type: ignore[no-untyped-def]
+def test_a_carried_state_crosses_streams(random_model, graphs, precision) -> None:  # type: ignore[no-untyped-def]
     files = random_model(projection_dim=128, cell_size=1024)
-    one, several = (ElmoBiLm(*files, cuda_graphs=graphs).cuda() for _ in range(2))
-    ids = batch_to_ids([[f"word{i}{j}" for j in range(20)] for i in range(64)]).cuda()
+    one, several = (ElmoBiLm(*files, cuda_graphs=graphs, precision=precision).cuda() for _ in range(2))
+    batches = [
+        batch_to_ids([[f"word{i}{j}" for j in range(20)] for i in range(n)]).cuda() for n in (32, 8, 40)
+    ]  # the state is cut, replaced in part, and padded
     streams = [torch.cuda.Stream() for _ in range(4)]
     torch.cuda.synchronize()
-    for number in range(40):
+    for number in range(39):
+        ids = batches[number % len(batches)]
         expected = one(ids)["activations"][2]
         with torch.cuda.stream(streams[number % len(streams)]):
             actual = several(ids)["activations"][2]

@@ -102,7 +102,7 @@ void launch(const char* name, void (*kernel)(Params), const LaunchConfig& config
 int warm_up(const LaunchConfig& config);  // returns the blocks that fit a multiprocessor
 
 template <class Params>
-int allow_shared(const char*, void (*)(Params), const LaunchConfig& config, size_t) {
+int allow_shared(const char*, void (*)(Params), const LaunchConfig& config, size_t, int) {
   return warm_up(config);
 }
 

@@ -46,16 +46,16 @@ def choose(tmp_path: Path, archs: str, gpus: str = "", *, nvcc: str = "13.0") ->
 @pytest.mark.parametrize(
     ("archs", "gpus", "expected"),
     [
-        ("", "", "75-virtual;90-real"),
-        ("auto", "", "75-virtual;90-real"),
+        ("", "", "75-virtual;80-virtual;90-real"),
+        ("auto", "", "75-virtual;80-virtual;90-real"),
         ("auto", "9.0", "90-real;90-virtual"),
         ("native", "9.0\n9.0", "90-real;90-virtual"),
         ("native", "10.0\n8.0", "80-real;100-real;80-virtual"),
-        ("auto", "6.1", "75-virtual;90-real"),  # too old for the kernels
+        ("auto", "6.1", "75-virtual;80-virtual;90-real"),  # too old for the kernels
         ("auto", "6.1\n8.0", "80-real;80-virtual"),
         ("native", "12.1", "100-virtual"),  # newer than the compiler
         ("auto", "8.6", "80-virtual"),  # unknown to the compiler: the nearest older one's PTX runs there
-        ("auto", "Failed to initialize NVML", "75-virtual;90-real"),
+        ("auto", "Failed to initialize NVML", "75-virtual;80-virtual;90-real"),
         ("80;90", "9.0", "80;90"),
         ("90-virtual", "", "90-virtual"),
         ("90a-real", "", "90a-real"),
