@@ -93,6 +93,13 @@ GPU_DEVICE float clip(float x, float bound) {  // a NaN stays a NaN
   return bound > 0.0f ? (x > bound ? bound : x < -bound ? -bound : x) : x;
 }
 
+// The new c of a cell: from its gates before their activations, and from c.
+GPU_DEVICE float next_state(const LstmLayerParams& p, float input, float forget, float candidate, float c,
+                            Mutant without_clip) {
+  const float state = sigmoid(input) * tanhf(candidate) + sigmoid(forget) * c;
+  return mutated(without_clip) ? state : clip(state, p.cell_clip);
+}
+
 // Copies rows [first_row, first_row + R) of x into shared memory, with zeros from n_rows on.
 template <int R>
 GPU_DEVICE void stage_rows(const float* x, int row_size, int first_row, int n_rows, float* staged) {
@@ -132,8 +139,7 @@ GPU_DEVICE void update_cell(const LstmLayerParams& p, const Step& s, int first_r
   if (at.live && lane % 4 == 0 && lane < 4 * R) {
     const int64_t row = static_cast<int64_t>(s.direction) * p.n_rows + at.row;
     float* c = p.c + row * p.cell_size + cell;
-    float state = sigmoid(gate) * tanhf(candidate) + sigmoid(forget) * *c;
-    if (!mutated(Mutant::kCellClip)) state = clip(state, p.cell_clip);
+    const float state = next_state(p, gate, forget, candidate, *c, Mutant::kCellClip);
     *c = state;
     p.m[row * padded(p.cell_size) + cell] = sigmoid(output) * tanhf(state);
   }

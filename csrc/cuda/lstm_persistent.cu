@@ -33,7 +33,7 @@ struct Block {
   static constexpr int kEach = (kItems + kThreads - 1) / kThreads;
 
   const LstmLayerParams& p;
-  int d, size, row_words;  // size: of h, padded; row_words: 16-byte words of a staged row
+  int size, row_words;  // size: of h, padded; row_words: 16-byte words of a staged row
   const Words4 *cells, *outputs;
   Words4 *m, *staged;
   float* partials;
@@ -158,9 +158,8 @@ GPU_DEVICE void update_cells(const Block<T, G, NT>& b, const Step& s, int first_
       const TileRow at = tile_row(b.p, s, first_row + at_tile, Mutant::kUpdateRowBound, Mutant::kUpdateLength);
       if (!at.live || cell >= b.p.cell_size) continue;
       const float* xw = ahead.xw[e][r];
-      float state =
-          sigmoid(gates[r][0] + xw[0]) * tanhf(gates[r][2] + xw[2]) + sigmoid(gates[r][1] + xw[1]) * ahead.c[e][r];
-      if (!mutated(Mutant::kPersistentCellClip)) state = clip(state, b.p.cell_clip);
+      const float state = next_state(b.p, gates[r][0] + xw[0], gates[r][1] + xw[1], gates[r][2] + xw[2], ahead.c[e][r],
+                                     Mutant::kPersistentCellClip);
       b.p.c[(static_cast<int64_t>(s.direction) * b.p.n_rows + at.row) * b.p.cell_size + cell] = state;
       store(reinterpret_cast<T*>(b.m) + at_tile * kTile + own, sigmoid(gates[r][3] + xw[3]) * tanhf(state));
     }
@@ -251,16 +250,16 @@ template <class T, int G, int NT>
 GPU_KERNEL void lstm_persistent_kernel(LstmPersistentParams p) {
   GPU_DYNAMIC_SHARED(shared);
   using B = Block<T, G, NT>;
-  const int d = p.direction, size = padded_to_tile(p.layer.projection_dim), row_words = size / 8 + 4;
+  const int size = padded_to_tile(p.layer.projection_dim), row_words = size / 8 + 4;
   const int n_cells = G * size * 4, n_outputs = size * 4;  // words of 16 bytes
   const int n_blocks = (p.layer.cell_size + 8 * G - 1) / (8 * G);
   Words4* cells = piece<Words4>(shared, 0, static_cast<size_t>(n_cells));
   Words4* outputs = piece<Words4>(shared, p.at.projection, static_cast<size_t>(n_outputs));
   Words4* m = piece<Words4>(shared, p.at.m, static_cast<size_t>(B::kRows * 4));
   Words4* staged = piece<Words4>(shared, p.at.staged, (p.at.end - p.at.staged) / 16);
-  const B b{p.layer, d, size, row_words, cells, outputs, m, staged, p.layer.partials};
-  const Words4* fragments =
-      static_cast<const Words4*>(p.layer.fragments[d]) + static_cast<int64_t>(block_x()) * (n_cells + n_outputs);
+  const B b{p.layer, size, row_words, cells, outputs, m, staged, p.layer.partials};
+  const Words4* fragments = static_cast<const Words4*>(p.layer.fragments[p.direction]) +
+                            static_cast<int64_t>(block_x()) * (n_cells + n_outputs);
   copy_words(fragments, cells, n_cells);
   copy_words(fragments + n_cells, outputs, n_outputs);
   for (int i = thread(); i < B::kRows * 4; i += kThreads) m[i] = Words4{0, 0, 0, 0};

@@ -36,8 +36,7 @@ GPU_KERNEL void lstm_product_cells_kernel(LstmProductParams p) {
     gates[i] = to_float(product[static_cast<int64_t>(i) * layer.cell_size]) +
                to_float(xw[static_cast<int64_t>(i) * layer.cell_size]);
   float* c = layer.c + (static_cast<int64_t>(s.direction) * layer.n_rows + at.row) * layer.cell_size + cell;
-  float state = sigmoid(gates[0]) * tanhf(gates[2]) + sigmoid(gates[1]) * *c;
-  if (!mutated(Mutant::kProductCellClip)) state = clip(state, layer.cell_clip);
+  const float state = next_state(layer, gates[0], gates[1], gates[2], *c, Mutant::kProductCellClip);
   *c = state;
   store(static_cast<T*>(p.product.m) + row * layer.cell_size + cell, sigmoid(gates[3]) * tanhf(state));
 }

@@ -104,16 +104,14 @@ def _launch(
     """Runs steps [first, last); returns whether the kernel that was wanted ran them."""
     common = {"device": gpu.number, "storage": gpu.storage(weights.dtype), "layer": params}
     steps = {"first_step": first, "last_step": last, "stream": gpu.stream()}
-    if persistent is None:
-        gpu.kernels.lstm_steps(**common, first_of_step=plan.first_of_step, **steps)
-        return True
-    offsets = plan.device_first_of_step.data_ptr()
-    try:
-        gpu.kernels.lstm_persistent(**common, plan=persistent, first_of_step=offsets, **steps)
-    except RuntimeError as error:
-        # Room for all blocks at once can vanish after it was found: another process may take multiprocessors.
-        if "CooperativeLaunchTooLarge" not in str(error):
-            raise
-        gpu.kernels.lstm_steps(**common, first_of_step=plan.first_of_step, **steps)
-        return False
-    return True
+    if persistent is not None:
+        offsets = plan.device_first_of_step.data_ptr()
+        try:
+            gpu.kernels.lstm_persistent(**common, plan=persistent, first_of_step=offsets, **steps)
+            return True
+        except RuntimeError as error:
+            # Room for all blocks at once can vanish after it was found: another process may take multiprocessors.
+            if "CooperativeLaunchTooLarge" not in str(error):
+                raise
+    gpu.kernels.lstm_steps(**common, first_of_step=plan.first_of_step, **steps)
+    return persistent is None

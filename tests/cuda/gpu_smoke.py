@@ -18,9 +18,11 @@ from tolerances import CUDA, CUDA_STORAGE  # noqa: E402
 
 from elmo_fast import ElmoBiLm, batch_to_ids  # noqa: E402
 from elmo_fast.bench.random_model import write_random_model  # noqa: E402
+from elmo_fast.cuda import lstm  # noqa: E402
 from elmo_fast.cuda.device import CudaDevice  # noqa: E402
 
 SIZES = ({}, {"projection_dim": 33, "cell_size": 65}, {"projection_dim": 128, "cell_size": 1024})
+WAYS = ("steps", "persistent", "products")
 BATCHES = ([["a", "b"]], [["c"], [], ["d", "e", "f", "g"], ["c", "d"]], [["Hello", "world", "."]] * 9)
 
 
@@ -31,8 +33,10 @@ def main() -> int:
     for size in sizes:
         files = write_random_model(Path(tempfile.mkdtemp()) / "m", **size)
         wanted = [ElmoBiLm(*files, state="reset")(batch_to_ids(batch))["activations"] for batch in BATCHES]
-        for dtype, steps in itertools.product((torch.float32, torch.float16, torch.bfloat16), (True, False)):
-            CudaDevice.persistent_plan = (lambda *arguments: None) if steps else chosen
+        for dtype, way in itertools.product((torch.float32, torch.float16, torch.bfloat16), WAYS):
+            CudaDevice.persistent_plan = (lambda *arguments: None) if way == "steps" else chosen
+            rows = 1 if way == "products" else 10**9
+            lstm.ROWS_FOR_PRODUCTS, lstm.ROWS_FOR_PRODUCTS_OVER_PERSISTENT = {2: rows, 4: rows}, rows
             module = ElmoBiLm(*files, state="reset").cuda().to(dtype)
             for batch, layers in zip(BATCHES, wanted, strict=True):
                 got = module(batch_to_ids(batch).cuda())["activations"]
@@ -42,8 +46,7 @@ def main() -> int:
                 )
                 right = error <= (CUDA if dtype == torch.float32 else CUDA_STORAGE[dtype])
                 wrong += not right
-                kernel = "steps" if steps else "persistent"
-                print(size, dtype, kernel, len(batch), f"{error:.2e}", "" if right else "WRONG", flush=True)
+                print(size, dtype, way, len(batch), f"{error:.2e}", "" if right else "WRONG", flush=True)
     return int(wrong > 0)
 
 

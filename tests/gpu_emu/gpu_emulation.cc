@@ -102,24 +102,6 @@ std::vector<Thread*> threads_of(Block& block, size_t begin, size_t end) {
   return found;
 }
 
-// Lets a warp continue when all its lanes are at a shuffle. A warp of fewer than 32 threads cannot shuffle.
-bool finish_shuffles(Block& block) {
-  bool any = false;
-  for (size_t begin = 0; begin < block.threads.size(); begin += kWarpSize) {
-    const std::vector<Thread*> lanes = threads_of(block, begin, begin + kWarpSize);
-    if (lanes.size() != kWarpSize || !all(lanes, Waits::kShuffle)) continue;
-    float values[kWarpSize];
-    for (int i = 0; i < kWarpSize; ++i) values[i] = lanes[static_cast<size_t>(i)]->value;
-    for (int i = 0; i < kWarpSize; ++i) {
-      Thread& lane = *lanes[static_cast<size_t>(i)];
-      lane.value = values[i ^ lane.bits];
-      lane.waits = Waits::kNot;
-    }
-    any = true;
-  }
-  return any;
-}
-
 float element(uint32_t word, int i, Operand operand) {
   const auto bits = static_cast<uint16_t>(i == 0 ? word & 0xffffu : word >> 16);
   return operand == Operand::kFloat16 ? half_to_float(bits) : word_to_float(static_cast<uint32_t>(bits) << 16);
@@ -145,13 +127,20 @@ void multiply(const std::vector<Thread*>& lanes) {
   for (size_t lane = 0; lane < kWarpSize; ++lane) std::copy_n(products[lane], 4, lanes[lane]->sums);
 }
 
-// Lets a warp continue when all its lanes are at a product.
-bool finish_products(Block& block) {
+void exchange(const std::vector<Thread*>& lanes) {
+  float values[kWarpSize];
+  for (size_t i = 0; i < kWarpSize; ++i) values[i] = lanes[i]->value;
+  for (size_t i = 0; i < kWarpSize; ++i) lanes[i]->value = values[i ^ static_cast<size_t>(lanes[i]->bits)];
+}
+
+// Lets a warp continue, after `act` on its lanes, when all of them wait for this. A warp of fewer than 32 threads waits
+// for ever.
+bool finish_warps(Block& block, Waits what, void (*act)(const std::vector<Thread*>&)) {
   bool any = false;
   for (size_t begin = 0; begin < block.threads.size(); begin += kWarpSize) {
     const std::vector<Thread*> lanes = threads_of(block, begin, begin + kWarpSize);
-    if (lanes.size() != kWarpSize || !all(lanes, Waits::kProduct)) continue;
-    multiply(lanes);
+    if (lanes.size() != kWarpSize || !all(lanes, what)) continue;
+    act(lanes);
     for (Thread* lane : lanes) lane->waits = Waits::kNot;
     any = true;
   }
@@ -203,8 +192,8 @@ void run_blocks(std::vector<std::unique_ptr<Block>>& blocks) {
     }
     if (any) continue;
     for (auto& block : blocks) {
-      any |= finish_shuffles(*block);
-      any |= finish_products(*block);
+      any |= finish_warps(*block, Waits::kShuffle, exchange);
+      any |= finish_warps(*block, Waits::kProduct, multiply);
       any |= finish_barrier(threads_of(*block, 0, block->threads.size()), Waits::kBlock, &block->order);
     }
     if (grid->config.cooperative) any |= finish_barrier(threads, Waits::kGrid, &grid->order);
